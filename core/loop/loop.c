@@ -1,0 +1,382 @@
+/*
+ * The event loop over libev, see the header.  Made with ev_loop_new: the default loop would
+ * reap every child behind our back.  Lag is kept as a histogram of powers of 2^(1/4) us.
+ */
+#include "core/loop/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <ev.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+enum { LAG_BUCKETS = 128, SLOW_PASS_MS = 50 };
+
+struct doomed {
+	struct list link;
+	struct pool *pool;
+};
+
+struct loop {
+	struct pool_res res;
+	struct ev_loop *ev;
+	ev_prepare prepare;
+	ev_check check;
+	struct list deferred;
+	struct list doomed;
+	struct list children;
+	int64_t woke_ns;
+	uint64_t passes, lag[LAG_BUCKETS];
+	bool stopping;
+};
+
+_Static_assert(sizeof(ev_io) <= sizeof(((struct loop_io *)0)->ev), "ev_io");
+_Static_assert(sizeof(ev_timer) <= sizeof(((struct loop_timer *)0)->ev), "ev_timer");
+_Static_assert(sizeof(ev_signal) <= sizeof(((struct loop_signal *)0)->ev), "ev_signal");
+
+/* -- a pass -- */
+
+static void run_deferred(struct loop *l)
+{
+	for (;;) {
+		struct list *at;
+		while ((at = list_pop(&l->deferred))) {
+			struct loop_defer *d = container_of(at, struct loop_defer, link);
+			d->cb(d);
+		}
+		at = list_pop(&l->doomed);
+		if (!at)
+			return;
+		struct doomed *d = container_of(at, struct doomed, link);
+		pool_destroy(d->pool);
+		free(d);
+	}
+}
+
+static void note_lag(struct loop *l)
+{
+	if (!l->woke_ns)
+		return;
+	int64_t us = (clock_mono_ns() - l->woke_ns) / 1000;
+	l->woke_ns = 0;
+	int bucket = us < 2 ? 0 : (int)(4 * log2((double)us));
+	l->lag[bucket < LAG_BUCKETS ? bucket : LAG_BUCKETS - 1]++;
+	l->passes++;
+	if (us > SLOW_PASS_MS * 1000)
+		log_warn("the loop was held up", "ms", log_num(us / 1000));
+}
+
+static void handle_prepare(struct ev_loop *ev, ev_prepare *w, int revents)
+{
+	(void)ev, (void)revents;
+	struct loop *l = w->data;
+	run_deferred(l);
+	note_lag(l);
+	if (l->stopping)
+		ev_break(l->ev, EVBREAK_ALL);
+}
+
+static void handle_check(struct ev_loop *ev, ev_check *w, int revents)
+{
+	(void)ev, (void)revents;
+	struct loop *l = w->data;
+	l->woke_ns = clock_mono_ns();
+}
+
+static void release_loop(struct pool_res *r)
+{
+	struct loop *l = container_of(r, struct loop, res);
+	run_deferred(l);
+	ev_loop_destroy(l->ev);
+}
+
+struct loop *loop_new(struct pool *p)
+{
+	struct loop *l = pool_new_struct(p, struct loop);
+	l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOSIGMASK);
+	if (!l->ev)
+		abort();
+	list_init(&l->deferred);
+	list_init(&l->doomed);
+	list_init(&l->children);
+	ev_prepare_init(&l->prepare, handle_prepare);
+	ev_check_init(&l->check, handle_check);
+	ev_set_priority(&l->check, EV_MAXPRI);
+	l->prepare.data = l->check.data = l;
+	ev_prepare_start(l->ev, &l->prepare);
+	ev_check_start(l->ev, &l->check);
+	ev_unref(l->ev);
+	ev_unref(l->ev);
+	pool_res_add(p, &l->res, release_loop);
+	return l;
+}
+
+void loop_run(struct loop *l)
+{
+	/* A loop with nothing to watch still waits: it is stopped, it never just ends. */
+	ev_ref(l->ev);
+	ev_run(l->ev, 0);
+	ev_unref(l->ev);
+	run_deferred(l);
+}
+
+void loop_stop(struct loop *l)
+{
+	l->stopping = true;
+}
+
+bool loop_stopping(const struct loop *l)
+{
+	return l->stopping;
+}
+
+/* -- watchers -- */
+
+static void handle_io(struct ev_loop *ev, ev_io *w, int revents)
+{
+	(void)ev;
+	struct loop_io *io = w->data;
+	io->cb(io, (revents & EV_READ ? LOOP_READ : 0) | (revents & EV_WRITE ? LOOP_WRITE : 0));
+}
+
+static void release_io(struct pool_res *r)
+{
+	loop_io_stop(container_of(r, struct loop_io, res));
+}
+
+static int ev_events(int events)
+{
+	return (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0);
+}
+
+void loop_io_start(struct loop_io *io, struct loop *l, struct pool *p, int fd, int events,
+		   void (*cb)(struct loop_io *io, int events), void *data)
+{
+	ev_io *w = (ev_io *)io->ev;
+	io->loop = l;
+	io->cb = cb;
+	io->data = data;
+	io->fd = fd;
+	io->events = events;
+	ev_io_init(w, handle_io, fd, ev_events(events));
+	w->data = io;
+	if (events)
+		ev_io_start(l->ev, w);
+	pool_res_add(p, &io->res, release_io);
+}
+
+void loop_io_set(struct loop_io *io, int events)
+{
+	ev_io *w = (ev_io *)io->ev;
+	if (events == io->events)
+		return;
+	io->events = events;
+	ev_io_stop(io->loop->ev, w);
+	ev_io_set(w, io->fd, ev_events(events));
+	if (events)
+		ev_io_start(io->loop->ev, w);
+}
+
+void loop_io_stop(struct loop_io *io)
+{
+	if (!io->loop)
+		return;
+	ev_io_stop(io->loop->ev, (ev_io *)io->ev);
+	pool_res_drop(&io->res);
+	io->loop = NULL;
+}
+
+static void handle_timer(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	(void)ev, (void)revents;
+	struct loop_timer *t = w->data;
+	if (!ev_is_active(w))
+		loop_timer_stop(t);
+	t->cb(t);
+}
+
+static void release_timer(struct pool_res *r)
+{
+	loop_timer_stop(container_of(r, struct loop_timer, res));
+}
+
+void loop_timer_start(struct loop_timer *t, struct loop *l, struct pool *p, uint64_t ms,
+		      uint64_t repeat_ms, void (*cb)(struct loop_timer *t), void *data)
+{
+	ev_timer *w = (ev_timer *)t->ev;
+	loop_timer_stop(t);
+	t->loop = l;
+	t->cb = cb;
+	t->data = data;
+	ev_now_update(l->ev);
+	ev_timer_init(w, handle_timer, (double)ms / 1000, (double)repeat_ms / 1000);
+	w->data = t;
+	ev_timer_start(l->ev, w);
+	pool_res_add(p, &t->res, release_timer);
+}
+
+void loop_timer_stop(struct loop_timer *t)
+{
+	if (!t->loop)
+		return;
+	ev_timer_stop(t->loop->ev, (ev_timer *)t->ev);
+	pool_res_drop(&t->res);
+	t->loop = NULL;
+}
+
+static void handle_signal(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	(void)ev, (void)revents;
+	struct loop_signal *s = w->data;
+	s->cb(s, w->signum);
+}
+
+static void release_signal(struct pool_res *r)
+{
+	struct loop_signal *s = container_of(r, struct loop_signal, res);
+	ev_signal_stop(s->loop->ev, (ev_signal *)s->ev);
+}
+
+void loop_signal_start(struct loop_signal *s, struct loop *l, struct pool *p, int signo,
+		       void (*cb)(struct loop_signal *s, int signo), void *data)
+{
+	ev_signal *w = (ev_signal *)s->ev;
+	s->loop = l;
+	s->cb = cb;
+	s->data = data;
+	ev_signal_init(w, handle_signal, signo);
+	w->data = s;
+	ev_signal_start(l->ev, w);
+	pool_res_add(p, &s->res, release_signal);
+}
+
+/* -- deferred work -- */
+
+void loop_defer(struct loop *l, struct loop_defer *d, void (*cb)(struct loop_defer *d), void *data)
+{
+	d->cb = cb;
+	d->data = data;
+	if (!d->link.next)
+		list_init(&d->link);
+	if (list_empty(&d->link))
+		list_append(&l->deferred, &d->link);
+}
+
+void loop_defer_cancel(struct loop_defer *d)
+{
+	if (d->link.next)
+		list_del(&d->link);
+}
+
+void loop_destroy_later(struct loop *l, struct pool *p)
+{
+	struct doomed *d = malloc(sizeof(*d));
+	if (!d)
+		abort();
+	d->pool = p;
+	list_append(&l->doomed, &d->link);
+}
+
+/* -- children -- */
+
+int pidfd_open_pid(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+int pidfd_signal(int pidfd, int signo)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+}
+
+static void handle_child(struct loop_io *io, int events)
+{
+	(void)events;
+	struct loop_child *c = io->data;
+	loop_io_set(&c->io, 0);	/* a pidfd stays readable */
+	c->cb(c);
+}
+
+static void release_child_fd(struct pool_res *r)
+{
+	loop_child_stop(container_of(container_of(r, struct loop_io, res), struct loop_child, io));
+}
+
+void loop_child_start(struct loop_child *c, struct loop *l, struct pool *p, pid_t pid, int pidfd,
+		      void (*cb)(struct loop_child *c), void *data)
+{
+	c->pid = pid;
+	c->pidfd = pidfd;
+	c->cb = cb;
+	c->data = data;
+	list_append(&l->children, &c->link);
+	loop_io_start(&c->io, l, p, pidfd, LOOP_READ, handle_child, c);
+	c->io.res.release = release_child_fd;
+}
+
+int loop_child_status(struct loop_child *c, bool reap, int *wait_status)
+{
+	siginfo_t si = { 0 };
+	if (waitid(P_PIDFD, (id_t)c->pidfd, &si, WEXITED | WNOHANG | (reap ? 0 : WNOWAIT)) < 0)
+		return -errno;
+	if (!si.si_pid)
+		return -EAGAIN;
+	*wait_status = si.si_code == CLD_EXITED ? W_EXITCODE(si.si_status, 0) :
+		       si.si_status | (si.si_code == CLD_DUMPED ? WCOREFLAG : 0);
+	return 0;
+}
+
+void loop_child_stop(struct loop_child *c)
+{
+	if (!c->io.loop)
+		return;
+	loop_io_stop(&c->io);
+	list_del(&c->link);
+	close(c->pidfd);
+	c->pidfd = -1;
+}
+
+bool loop_knows_child(const struct loop *l, pid_t pid)
+{
+	struct loop_child *c;
+	list_for_each(c, &l->children, link)
+		if (c->pid == pid)
+			return true;
+	return false;
+}
+
+/* -- lag -- */
+
+uint64_t loop_lag_us(const struct loop *l, double q)
+{
+	uint64_t want = (uint64_t)((double)l->passes * q), seen = 0;
+	for (int i = 0; i < LAG_BUCKETS; i++) {
+		seen += l->lag[i];
+		if (seen > want || (seen == l->passes && seen))
+			return (uint64_t)exp2((i + 1) / 4.0);
+	}
+	return 0;
+}
+
+uint64_t loop_passes(const struct loop *l)
+{
+	return l->passes;
+}
+
+void loop_lag_reset(struct loop *l)
+{
+	memset(l->lag, 0, sizeof(l->lag));
+	l->passes = 0;
+}

@@ -1,0 +1,550 @@
+/*
+ * Spawning, see the header.  The child is made by clone(CLONE_VM | CLONE_VFORK): it runs on
+ * a stack of its own in our memory until it execs, so between clone and exec it may only make
+ * system calls.  Its errors come back through the shared memory.
+ */
+#include "core/spawn/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/loop/loop.h"
+
+enum { FD_HIGH = 200, CHILD_STACK = 64 << 10, SWEEP_MS = 2000, STRANGER_AGE_MS = 300000, DRAIN_MS = 1000 };
+
+struct spawner {
+	struct pool_res res;
+	struct loop *loop;
+	unsigned limit, running, waiting;
+	struct list queue;
+	const int *cgroup_procs;
+	size_t n_cgroup_procs;
+	struct loop_timer sweep;
+	struct loop_defer next;
+	char *stack;
+	pid_t stranger;		/* the oldest unknown zombie, and since when */
+	int64_t stranger_ns;
+};
+
+enum spawn_state { SPAWN_STATE_QUEUED, SPAWN_STATE_RUNNING, SPAWN_STATE_ENDED };
+
+/* One captured stream. */
+struct stream {
+	struct loop_io io;
+	int fd;
+	size_t max;
+	struct buf *into;
+};
+
+struct spawn {
+	struct pool_res res;		/* in the caller's pool */
+	struct list link;		/* in the queue */
+	struct spawner *spawner;
+	struct pool *pool;		/* own */
+	enum spawn_state state;
+	struct spawn_plan plan;
+	spawn_cb *cb;
+	void *data;
+	struct spawn_result result;
+	struct loop_child child;
+	struct loop_timer deadline, drain;
+	struct loop_defer finish;
+	struct loop_io input;
+	int input_fd;
+	size_t input_at;
+	struct stream out, err;
+	pid_t pid;
+	bool exited;
+};
+
+static void start_waiting(struct spawner *s);
+
+/* -- the child, before exec: system calls only -- */
+
+struct child_args {
+	const struct spawn_plan *plan;
+	const struct spawner *spawner;
+	int std[3];
+	int err;
+	const char *stage;
+};
+
+static int child_fail(struct child_args *a, const char *stage)
+{
+	a->err = errno;
+	a->stage = stage;
+	return 127;
+}
+
+static int child_set_oom(int adj)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", adj);	/* digits only: no locale, no malloc */
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	/* Not allowed to go lower than it was: then it stays as it is. */
+	ssize_t ret = write(fd, text, (size_t)n);
+	close(fd);
+	return ret < 0 && errno != EACCES ? -1 : 0;
+}
+
+static int child_main(void *arg)
+{
+	struct child_args *a = arg;
+	const struct spawn_plan *p = a->plan;
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &dfl, NULL);
+	setsid();
+	if (!p->stay_in_cgroup)
+		for (size_t i = 0; i < a->spawner->n_cgroup_procs; i++)
+			if (write(a->spawner->cgroup_procs[i], "0", 1) < 0)
+				return child_fail(a, "enter the helpers' cgroup");
+	if (child_set_oom(p->oom_score_adj < -1000 ? 0 : p->oom_score_adj) < 0)
+		return child_fail(a, "set oom_score_adj");
+	int high[64 + 3], target_max = 2;
+	for (size_t i = 0; i < p->n_fds; i++) {
+		high[i] = fcntl(p->fds[i].fd, F_DUPFD_CLOEXEC, FD_HIGH);
+		if (high[i] < 0)
+			return child_fail(a, "dup a file descriptor");
+	}
+	int exe = p->exe_fd < 0 ? -1 : fcntl(p->exe_fd, F_DUPFD_CLOEXEC, FD_HIGH);
+	for (int i = 0; i < 3; i++) {
+		int fd = fcntl(a->std[i], F_DUPFD_CLOEXEC, FD_HIGH);
+		if (fd < 0 || dup2(fd, i) < 0)
+			return child_fail(a, "set up stdio");
+	}
+	for (size_t i = 0; i < p->n_fds; i++) {
+		if (dup2(high[i], p->fds[i].target) < 0)
+			return child_fail(a, "place a file descriptor");
+		if (p->fds[i].target > target_max)
+			target_max = p->fds[i].target;
+	}
+	syscall(SYS_close_range, target_max + 1, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+	if (chdir(p->cwd ? p->cwd : "/") < 0)
+		return child_fail(a, "chdir");
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	char *const *argv = (char *const *)(uintptr_t)p->argv;
+	char *const *envp = (char *const *)(uintptr_t)p->envp;
+	if (exe >= 0)
+		syscall(SYS_execveat, exe, "", argv, envp, AT_EMPTY_PATH);
+	else
+		execve(p->path, argv, envp);
+	return child_fail(a, "execute");
+}
+
+/* -- copying a plan -- */
+
+static const char *const *copy_strings(struct pool *p, const char *const *from)
+{
+	size_t n = 0;
+	while (from[n])
+		n++;
+	const char **to = pool_alloc(p, (n + 1) * sizeof(*to));
+	for (size_t i = 0; i < n; i++)
+		to[i] = pool_strdup(p, from[i]);
+	return to;
+}
+
+static void copy_plan(struct spawn *sp, const struct spawn_plan *plan)
+{
+	static const char *const default_env[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL,
+	};
+	struct spawn_plan *to = &sp->plan;
+	*to = *plan;
+	to->path = pool_strdup(sp->pool, plan->path);
+	to->argv = copy_strings(sp->pool, plan->argv);
+	to->envp = copy_strings(sp->pool, plan->envp ? plan->envp : default_env);
+	to->cwd = pool_strdup(sp->pool, plan->cwd);
+	struct spawn_fd *fds = pool_alloc(sp->pool, (plan->n_fds + 1) * sizeof(*fds));
+	for (size_t i = 0; i < plan->n_fds; i++) {
+		/* Queued plans outlive the call: hold a duplicate. */
+		int fd = fcntl(plan->fds[i].fd, F_DUPFD_CLOEXEC, 3);
+		fds[i] = (struct spawn_fd){ fd, plan->fds[i].target };
+		pool_fd(sp->pool, fd);
+	}
+	to->fds = fds;
+	if (plan->exe_fd >= 0) {
+		to->exe_fd = fcntl(plan->exe_fd, F_DUPFD_CLOEXEC, 3);
+		pool_fd(sp->pool, to->exe_fd);
+	}
+	if (plan->input)
+		to->input = pool_memdup(sp->pool, plan->input, plan->input_len);
+}
+
+/* -- streams -- */
+
+static void stream_close(struct stream *s)
+{
+	if (s->fd < 0)
+		return;
+	loop_io_stop(&s->io);
+	close(s->fd);
+	s->fd = -1;
+}
+
+static void maybe_finish(struct spawn *sp);
+
+static void handle_output(struct loop_io *io, int events)
+{
+	struct spawn *sp = io->data;
+	struct stream *s = container_of(io, struct stream, io);
+	static char scratch[64 << 10];
+	ssize_t n = read(s->fd, scratch, sizeof(scratch));
+	if (n > 0) {
+		size_t room = s->max - s->into->len;
+		if (room)
+			buf_add(s->into, scratch, (size_t)n < room ? (size_t)n : room);
+		return;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	stream_close(s);
+	maybe_finish(sp);
+}
+
+static int stream_open(struct spawn *sp, struct stream *s, size_t max, struct buf *into, int *child_end)
+{
+	int fds[2];
+	s->fd = -1;
+	if (!max) {
+		*child_end = -1;
+		return 0;
+	}
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	fd_set_nonblock(fds[0]);
+	s->fd = fds[0];
+	s->max = max;
+	s->into = into;
+	*child_end = fds[1];
+	loop_io_start(&s->io, sp->spawner->loop, sp->pool, s->fd, LOOP_READ, handle_output, sp);
+	return 0;
+}
+
+static void input_close(struct spawn *sp)
+{
+	if (sp->input_fd < 0)
+		return;
+	loop_io_stop(&sp->input);
+	close(sp->input_fd);
+	sp->input_fd = -1;
+}
+
+static void handle_input(struct loop_io *io, int events)
+{
+	struct spawn *sp = io->data;
+	const char *at = (const char *)sp->plan.input + sp->input_at;
+	ssize_t n = write(sp->input_fd, at, sp->plan.input_len - sp->input_at);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		sp->input_at += (size_t)n;
+	if (n < 0 || sp->input_at == sp->plan.input_len)
+		input_close(sp);
+}
+
+/* -- life of a spawn -- */
+
+static void kill_group(struct spawn *sp)
+{
+	if (sp->pid > 0 && !sp->exited) {
+		kill(-sp->pid, SIGKILL);
+		pidfd_signal(sp->child.pidfd, SIGKILL);
+	}
+}
+
+static void release_slot(struct spawn *sp)
+{
+	if (sp->state == SPAWN_STATE_QUEUED) {
+		list_del(&sp->link);
+		sp->spawner->waiting--;
+	} else if (sp->state == SPAWN_STATE_RUNNING) {
+		sp->spawner->running--;
+	}
+	sp->state = SPAWN_STATE_ENDED;
+	start_waiting(sp->spawner);
+}
+
+static void destroy(struct spawn *sp)
+{
+	stream_close(&sp->out);
+	stream_close(&sp->err);
+	input_close(sp);
+	buf_free(&sp->result.out);
+	buf_free(&sp->result.err_out);
+	loop_defer_cancel(&sp->finish);
+	pool_destroy(sp->pool);
+}
+
+static void handle_finish(struct loop_defer *d)
+{
+	struct spawn *sp = d->data;
+	release_slot(sp);
+	pool_res_drop(&sp->res);
+	sp->cb(sp->data, &sp->result);
+	destroy(sp);
+}
+
+static void finish(struct spawn *sp)
+{
+	loop_defer(sp->spawner->loop, &sp->finish, handle_finish, sp);
+}
+
+static void maybe_finish(struct spawn *sp)
+{
+	if (sp->exited && sp->out.fd < 0 && sp->err.fd < 0)
+		finish(sp);
+}
+
+/* A grandchild may have inherited the pipes: don't wait for it longer than this. */
+static void handle_drain(struct loop_timer *t)
+{
+	struct spawn *sp = t->data;
+	stream_close(&sp->out);
+	stream_close(&sp->err);
+	maybe_finish(sp);
+}
+
+static void handle_exit(struct loop_child *c)
+{
+	struct spawn *sp = c->data;
+	if (loop_child_status(c, true, &sp->result.wait_status) < 0)
+		sp->result.wait_status = W_EXITCODE(255, 0);
+	sp->exited = true;
+	loop_child_stop(c);
+	loop_timer_stop(&sp->deadline);
+	input_close(sp);
+	if (sp->out.fd >= 0 || sp->err.fd >= 0)
+		loop_timer_start(&sp->drain, sp->spawner->loop, sp->pool, DRAIN_MS, 0, handle_drain, sp);
+	maybe_finish(sp);
+}
+
+static void handle_deadline(struct loop_timer *t)
+{
+	struct spawn *sp = t->data;
+	sp->result.timed_out = true;
+	err_set(&sp->result.err, ETIMEDOUT, "no answer in %llu ms", (unsigned long long)sp->plan.timeout_ms);
+	kill_group(sp);
+}
+
+static int open_stdio(struct spawn *sp, int std[3])
+{
+	int input[2] = { -1, -1 };
+	if (sp->plan.input && sp->plan.input_len) {
+		if (pipe2(input, O_CLOEXEC) < 0)
+			return -errno;
+		fd_set_nonblock(input[1]);
+		sp->input_fd = input[1];
+		loop_io_start(&sp->input, sp->spawner->loop, sp->pool, input[1], LOOP_WRITE, handle_input, sp);
+	}
+	std[0] = input[0];
+	int ret = stream_open(sp, &sp->out, sp->plan.out_max, &sp->result.out, &std[1]);
+	if (ret == 0)
+		ret = stream_open(sp, &sp->err, sp->plan.err_max, &sp->result.err_out, &std[2]);
+	for (int i = 0; i < 3 && ret == 0; i++) {
+		if (std[i] < 0)
+			std[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (std[i] < 0)
+			ret = -errno;
+	}
+	return ret;
+}
+
+static void start(struct spawn *sp)
+{
+	struct spawner *s = sp->spawner;
+	struct child_args a = { .plan = &sp->plan, .spawner = s, .std = { -1, -1, -1 } };
+	list_del(&sp->link);
+	s->waiting--;
+	s->running++;
+	sp->state = SPAWN_STATE_RUNNING;
+	int pidfd = -1, ret = open_stdio(sp, a.std);
+	if (ret == 0) {
+		sigset_t all_signals, was;
+		sigfillset(&all_signals);
+		sigprocmask(SIG_SETMASK, &all_signals, &was);
+		int pid = clone(child_main, s->stack + CHILD_STACK,
+				CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &a, &pidfd);
+		ret = pid < 0 ? -errno : 0;
+		sigprocmask(SIG_SETMASK, &was, NULL);
+		sp->pid = pid;
+	} else {
+		a.stage = "set up stdio";
+	}
+	for (int i = 0; i < 3; i++)
+		if (a.std[i] >= 0)
+			close(a.std[i]);
+	if (ret == 0 && a.err) {
+		waitpid(sp->pid, NULL, 0);	/* gone already */
+		close(pidfd);
+		ret = -a.err;
+	}
+	if (ret < 0) {
+		err_set(&sp->result.err, -ret, "%s %s: %s", a.stage ? a.stage : "start",
+			sp->plan.path ? sp->plan.path : sp->plan.argv[0], strerror(-ret));
+		sp->pid = 0;
+		sp->exited = true;
+		finish(sp);
+		return;
+	}
+	sp->result.ran = true;
+	loop_child_start(&sp->child, s->loop, sp->pool, sp->pid, pidfd, handle_exit, sp);
+	if (sp->plan.timeout_ms)
+		loop_timer_start(&sp->deadline, s->loop, sp->pool, sp->plan.timeout_ms, 0, handle_deadline, sp);
+}
+
+static void handle_next(struct loop_defer *d)
+{
+	struct spawner *s = d->data;
+	while (s->running < s->limit && !list_empty(&s->queue))
+		start(container_of(s->queue.next, struct spawn, link));
+}
+
+static void start_waiting(struct spawner *s)
+{
+	if (!list_empty(&s->queue))
+		loop_defer(s->loop, &s->next, handle_next, s);
+}
+
+static void release_spawn(struct pool_res *r)
+{
+	struct spawn *sp = container_of(r, struct spawn, res);
+	if (sp->state == SPAWN_STATE_RUNNING && !sp->exited) {
+		kill_group(sp);
+		waitid(P_PID, (id_t)sp->pid, &(siginfo_t){ 0 }, WEXITED);	/* SIGKILLed: soon */
+	}
+	release_slot(sp);
+	destroy(sp);
+}
+
+struct spawn *spawn_start(struct spawner *s, struct pool *p, const struct spawn_plan *plan, spawn_cb *cb,
+			  void *data)
+{
+	struct pool *own = pool_new(NULL, "spawn");
+	struct spawn *sp = pool_new_struct(own, struct spawn);
+	sp->pool = own;
+	sp->spawner = s;
+	sp->cb = cb;
+	sp->data = data;
+	sp->input_fd = sp->out.fd = sp->err.fd = -1;
+	copy_plan(sp, plan);
+	list_append(&s->queue, &sp->link);
+	s->waiting++;
+	pool_res_add(p, &sp->res, release_spawn);
+	start_waiting(s);
+	return sp;
+}
+
+void spawn_cancel(struct spawn *sp)
+{
+	if (sp->state == SPAWN_STATE_ENDED || sp->result.cancelled)
+		return;
+	sp->result.cancelled = true;
+	err_set(&sp->result.err, ECANCELED, "cancelled");
+	if (sp->state == SPAWN_STATE_QUEUED) {
+		sp->exited = true;
+		finish(sp);
+	} else {
+		kill_group(sp);
+	}
+}
+
+pid_t spawn_pid(const struct spawn *sp)
+{
+	return sp->pid;
+}
+
+unsigned spawner_running(const struct spawner *s)
+{
+	return s->running;
+}
+
+unsigned spawner_waiting(const struct spawner *s)
+{
+	return s->waiting;
+}
+
+int spawn_check(const struct spawn_result *r, const char *what, struct err *e)
+{
+	if (r->err.code)
+		return err_set(e, r->err.code, "%s: %s", what, r->err.msg);
+	if (WIFEXITED(r->wait_status) && WEXITSTATUS(r->wait_status) == 0)
+		return 0;
+	size_t end = r->err_out.len;
+	while (end && strchr("\n\r ", r->err_out.data[end - 1]))
+		end--;
+	size_t at = end;
+	while (at && r->err_out.data[at - 1] != '\n')
+		at--;
+	char how[48];
+	if (WIFSIGNALED(r->wait_status))
+		snprintf(how, sizeof(how), "killed by signal %d", WTERMSIG(r->wait_status));
+	else
+		snprintf(how, sizeof(how), "exit code %d", WEXITSTATUS(r->wait_status));
+	if (end > at)
+		return err_set(e, EIO, "%s: %.*s (%s)", what, (int)(end - at), r->err_out.data + at, how);
+	return err_set(e, EIO, "%s: %s", what, how);
+}
+
+/*
+ * Strangers: as subreaper we inherit what the engines leave behind.  A zombie that nobody
+ * watches is reaped only while no program runs whose answer may still name its pid.
+ */
+static void handle_sweep(struct loop_timer *t)
+{
+	struct spawner *s = t->data;
+	for (;;) {
+		siginfo_t si = { 0 };
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || !si.si_pid)
+			return;
+		if (loop_knows_child(s->loop, si.si_pid))
+			return;	/* its own watcher comes next */
+		if (s->stranger != si.si_pid) {
+			s->stranger = si.si_pid;
+			s->stranger_ns = clock_mono_ns();
+		}
+		bool old = clock_mono_ns() - s->stranger_ns > (int64_t)STRANGER_AGE_MS * 1000000;
+		if ((s->running || s->waiting) && !old)
+			return;
+		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+	}
+}
+
+static void release_spawner(struct pool_res *r)
+{
+	struct spawner *s = container_of(r, struct spawner, res);
+	free(s->stack);
+}
+
+struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *cgroup_procs,
+			    size_t n_cgroup_procs)
+{
+	struct spawner *s = pool_new_struct(p, struct spawner);
+	s->loop = l;
+	s->limit = limit;
+	s->cgroup_procs = cgroup_procs;
+	s->n_cgroup_procs = n_cgroup_procs;
+	list_init(&s->queue);
+	s->stack = aligned_alloc(16, CHILD_STACK);
+	if (!s->stack)
+		abort();
+	pool_res_add(p, &s->res, release_spawner);
+	loop_timer_start(&s->sweep, l, p, SWEEP_MS, SWEEP_MS, handle_sweep, s);
+	return s;
+}

@@ -1,0 +1,80 @@
+#pragma once
+/*
+ * Short-lived programs, run asynchronously.
+ *
+ * A spawn_plan says everything about the child; spawn_start() copies what it needs.  The
+ * child is vforked and exec'd at once: no code of ours runs in a copy of the core.  What
+ * needs more than a plan can say (namespaces, mounts) is a job for crisp-work, which is
+ * itself started by a plan.
+ *
+ * At most `limit` programs run at once, the rest wait in order; the deadline counts from the
+ * real start.  At the deadline, on spawn_cancel() and when the pool dies the child's whole
+ * process group gets SIGKILL.  The callback comes exactly once, never from inside
+ * spawn_start(), and not at all after the pool is gone.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/base/buf.h"
+#include "core/base/err.h"
+
+struct loop;
+struct pool;
+struct spawner;
+struct spawn;
+
+/* cgroup_procs: fds of the cgroup.procs files (one a hierarchy) that children are put into;
+ * borrowed for the spawner's life. */
+struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *cgroup_procs,
+			    size_t n_cgroup_procs);
+
+struct spawn_fd {
+	int fd;		/* borrowed; closed in neither process by us */
+	int target;	/* its number in the child, 0..63; targets are distinct */
+};
+
+struct spawn_plan {
+	int exe_fd;			/* >= 0: execute this open file (a sealed memfd); else path */
+	const char *path;		/* absolute */
+	const char *const *argv;	/* NULL-terminated */
+	const char *const *envp;	/* NULL-terminated; NULL: PATH alone */
+	const char *cwd;		/* NULL: "/" */
+	const struct spawn_fd *fds;	/* beyond these the child has 0 (/dev/null) and 1, 2 (captured,
+					   or /dev/null where the capture limit is 0) */
+	size_t n_fds;
+	const void *input;		/* stdin, copied; NULL: /dev/null */
+	size_t input_len;
+	size_t out_max, err_max;	/* bytes captured of 1 and 2; the rest is read and dropped */
+	bool stay_in_cgroup;		/* not into the helpers' cgroup */
+	int oom_score_adj;		/* as in proc(5); -1001: 0 (a helper is killed before the core) */
+	uint64_t timeout_ms;		/* 0: none */
+};
+#define SPAWN_PLAN_INIT { .exe_fd = -1, .oom_score_adj = -1001 }
+
+struct spawn_result {
+	int wait_status;	/* as of waitpid(2), when ran */
+	bool ran;		/* false: it could not be started, see err */
+	bool timed_out;
+	bool cancelled;
+	struct buf out, err_out;	/* captured; valid during the callback */
+	struct err err;		/* set when !ran, timed_out or cancelled */
+};
+
+typedef void spawn_cb(void *data, struct spawn_result *r);
+
+/* Never fails at once: a plan that can't be run is reported through the callback.  The handle
+ * lives until the callback has returned. */
+struct spawn *spawn_start(struct spawner *s, struct pool *p, const struct spawn_plan *plan,
+			  spawn_cb *cb, void *data);
+/* Kill it; the callback still comes, with cancelled set. */
+void spawn_cancel(struct spawn *sp);
+pid_t spawn_pid(const struct spawn *sp);	/* 0 while it waits for its turn */
+
+unsigned spawner_running(const struct spawner *s);
+unsigned spawner_waiting(const struct spawner *s);
+
+/* 0 if the program ran and exited with 0; else -ETIMEDOUT, -ECANCELED, -EIO (it failed; the
+ * last line of its stderr is in the message) or what kept it from starting. */
+int spawn_check(const struct spawn_result *r, const char *what, struct err *e);

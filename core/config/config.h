@@ -1,0 +1,80 @@
+#pragma once
+/*
+ * The configuration: defaults < FILE < conf.d/NAME.yaml beside FILE (sorted) < --set.
+ *
+ * Mappings of later layers are merged into earlier ones, scalars and lists replace.  Every
+ * key is optional; an unknown or repeated key, a wrong type or an impossible value is an error
+ * that names file, line, key, value and what was expected.  Nothing outside of the YAML files
+ * is read but whether the plugin folders exist, so a load has no side effects.
+ *
+ * handler    the name that a RuntimeClass uses; stands for an engine and its options
+ * engine     the plugin's name: ENGINE_DIR/NAME.so
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/err.h"
+
+struct json_out;
+struct pool;
+
+struct config_handler {
+	const char *name;		/* a DNS label, as RuntimeClass wants it */
+	const char *engine;		/* [a-z0-9_-]+ */
+	const char *options_json;	/* text of an object, "{}" when none */
+};
+
+struct config_mirror {
+	const char *host;		/* HOST[:PORT] that is mirrored */
+	const char **urls;		/* tried in order */
+	size_t n_urls;
+};
+
+/* Strings are never NULL but for auth_file, lists are NULL when empty. */
+struct config {
+	const char *socket;		/* absolute, fits sockaddr_un */
+	const char *state, *root;	/* absolute folders */
+	const char *libexec_dir, *engine_dir, *netplug_dir;
+	const char *netns_dir, *netns_prefix;
+	int log_level;			/* enum log_level */
+	const char *cgroup_driver;	/* "auto", "cgroupfs" or "systemd" */
+	const char *cgroup_parent;	/* "/a/b" or "x.slice" */
+
+	const char *engine_default;	/* name of a handler, always one of handlers */
+	struct config_handler *handlers;
+	size_t n_handlers;		/* at least 1 */
+
+	const char *network_plugin;
+	const char *network_options_json;	/* text of an object */
+
+	const char *registries_dir;
+	const char *auth_file;		/* NULL: none */
+	const char **plain_http;	/* HOST[:PORT] spoken to without TLS */
+	size_t n_plain_http;
+	struct config_mirror *mirrors;
+	size_t n_mirrors;
+
+	const char *stream_address;	/* an IP address */
+	int stream_port;		/* 0: any free one */
+
+	const char *images_store;	/* "auto", "dir" or "erofs" */
+	const char **pinned;		/* image names that are never collected */
+	size_t n_pinned;
+};
+
+/*
+ * Load and check everything into p.
+ * file     NULL: /etc/crisp/config.yaml and its drop-ins, as far as they exist
+ * sets     "key.path=value" each, value in YAML ("[a, b]" is a list); later ones win
+ * exe_dir  folder of the running binary: plugins and helpers lie below it, or in
+ *          ../lib/crisp once installed
+ * -EINVAL for anything wrong in the content, else the errno of reading.
+ */
+int config_load(struct pool *p, const char *file, const char *const *sets, size_t n_sets,
+		const char *exe_dir, struct config **out, struct err *e);
+
+/* The handler of that name, "" or NULL for the default one; NULL when there is none. */
+const struct config_handler *config_handler(const struct config *c, const char *name);
+
+/* The effective values as one JSON object, shaped as the file is. */
+void config_json(const struct config *c, struct json_out *o);

@@ -115,6 +115,11 @@ static void handle_deadline(struct loop_timer *t)
 	op_cancel(op, ETIMEDOUT, "took too long");
 }
 
+static void handle_first(struct loop_defer *d)
+{
+	advance(d->data, 0);
+}
+
 static void init(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,
 		 const char *subject)
 {
@@ -136,7 +141,7 @@ void op_start(struct op *op, const struct op_table *t, struct loop *l, struct po
 	op->pos = -1;
 	if (timeout_ms)
 		loop_timer_start(&op->deadline, l, pool, timeout_ms, 0, handle_deadline, op);
-	advance(op, 0);
+	loop_defer(l, &op->first, handle_first, op);
 }
 
 void op_unwind(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,
@@ -150,7 +155,7 @@ void op_unwind(struct op *op, const struct op_table *t, struct loop *l, struct p
 		if (step && !strcmp(step, t->steps[rows].name))
 			found = rows;
 	op->pos = (found >= 0 ? found : rows - 1) + 1;
-	advance(op, 0);
+	loop_defer(l, &op->first, handle_first, op);
 }
 
 void op_wake(struct op *op, int ret)

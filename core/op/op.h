@@ -72,6 +72,7 @@ struct op {
 	int woken_ret;
 	struct err undo_err;
 	struct loop_timer deadline;
+	struct loop_defer first;
 	struct list waiters;
 	struct list link;		/* in the list of all ops */
 };
@@ -82,8 +83,8 @@ struct op_waiter {
 	void *data;
 };
 
-/* Start op (zeroed memory in pool) at row 0.  timeout_ms 0: no deadline.  It may be DONE when
- * this returns, with `done` already called. */
+/* Start op (zeroed memory in pool) at row 0.  timeout_ms 0: no deadline.  The first row runs at
+ * the end of this loop pass: whoever started it may still join. */
 void op_start(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool,
 	      void *data, const char *subject, uint64_t timeout_ms);
 /* Take back what an earlier process had begun: undo from the row called step (from the last row

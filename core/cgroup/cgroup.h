@@ -1,0 +1,81 @@
+#pragma once
+/*
+ * The cgroup file systems of this host: v1, v2 or both at once (hybrid).
+ *
+ *	hierarchy	one mounted cgroup tree; v2 has one, v1 one for each group of controllers
+ *	path		a cgroup, the same in each hierarchy: "/kubepods/pod1/4f..."
+ *	leaf		the container's cgroup, made by the engine
+ *	parents		all above the leaf; the missing ones are made here
+ *	made		text for the record that says which parents are ours
+ *	helpers		<parent>/helpers: the cgroup of the programs that the core runs
+ *
+ * Only cgroupfs is touched, which answers from memory: all of this may be called in the loop,
+ * unless it says that it waits.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+
+struct buf;
+struct cgroups;
+struct loop;
+struct pool;
+
+/* parent: "/crisp", from the configuration.  Makes parent and the helpers' cgroup.
+ * -ENOENT: no cgroup file system is mounted. */
+int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struct err *e);
+bool cgroups_v2(const struct cgroups *cg);	/* v2 alone, no v1 controllers */
+const char *cgroups_parent(const struct cgroups *cg);
+/* fds of the cgroup.procs of the helpers' cgroup, for spawner_new(); they live as long as cg.
+ * It is in one hierarchy that every engine moves its containers out of. */
+const int *cgroups_helper_procs(const struct cgroups *cg, size_t *n);
+/* At start: SIGKILL the programs that a dead core has left and wait until they are gone, at
+ * most wait_ms.  Waits.  -ETIMEDOUT names a pid that does not die. */
+int cgroups_kill_helpers(struct cgroups *cg, int wait_ms, struct err *e);
+/* At the end: remove the helpers' cgroup and parent, as far as they are empty and made here. */
+void cgroups_leave(struct cgroups *cg);
+
+/*
+ * Make what is missing above the leaf `path` in every hierarchy (v1 cpusets get their parent's
+ * cpus, v2 ones the controllers).  *made (in p) tells for the record what is ours, NULL if
+ * nothing is; parents that an earlier call has made for another leaf are in it, too.
+ * On error what this call made is gone again.
+ */
+int cgroup_make_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made,
+			struct err *e);
+/* At start, for each record: these are still ours. */
+void cgroup_adopt_made(struct cgroups *cg, const char *path, const char *made);
+/* Remove the leaf with all below it, then those parents that `made` (may be NULL) says are ours
+ * and that are empty now.  Missing ones are fine.  -EBUSY: there are processes in the leaf. */
+int cgroup_remove_made(struct cgroups *cg, const char *path, const char *made, struct err *e);
+
+bool cgroup_exists(struct cgroups *cg, const char *path);	/* in some hierarchy */
+/* No living process in it or below it, in any hierarchy; a missing cgroup is empty. */
+bool cgroup_empty(struct cgroups *cg, const char *path);
+/* Signal every process in it and below it; with SIGKILL also frozen ones, and ones that fork
+ * meanwhile.  Does not wait.  The number of processes signalled or -errno. */
+int cgroup_kill(struct cgroups *cg, const char *path, int signo);
+/* Pids in it and below it; at most max are stored, the number of all is returned. */
+size_t cgroup_pids(struct cgroups *cg, const char *path, int *pids, size_t max);
+
+/* Processes that the kernel has killed in it for lack of memory.  -ENOENT: it is gone, or has
+ * no memory controller. */
+int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n);
+
+/* What holds now, read back.  A field that could not be read is unset (-1 or ""). */
+struct cgroup_limits {
+	int64_t cpu_shares, cpu_period, cpu_quota;	/* v2: shares by the old linear rule */
+	int64_t memory, memory_swap;			/* bytes; 0: no limit; swap as in OCI: memory + swap */
+	int64_t pids;					/* 0: no limit */
+	char cpus[128], mems[64];
+};
+int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limits *out);
+
+/* Append one of its files.  controller: "memory", "cpu", ...: picks the hierarchy; NULL: v2.
+ * -ENOENT when the hierarchy, the cgroup or the file is not there. */
+int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file,
+		struct buf *out);
+/* The hierarchy of that controller is v2 (so its files have the v2 names). */
+bool cgroup_controller_v2(const struct cgroups *cg, const char *controller);

@@ -221,6 +221,11 @@ void json_put_int(struct json_out *o, int64_t n)
 	yajl_gen_integer(o->gen, n);
 }
 
+void json_put_number(struct json_out *o, const char *text)
+{
+	yajl_gen_number(o->gen, text, strlen(text));
+}
+
 void json_put_bool(struct json_out *o, bool b)
 {
 	yajl_gen_bool(o->gen, b);
@@ -248,8 +253,7 @@ void json_put(struct json_out *o, const struct json *j)
 	} else if (json_str(j)) {
 		json_put_str(o, json_str(j));
 	} else if (j && YAJL_IS_NUMBER(val(j))) {
-		const char *text = YAJL_GET_NUMBER(val(j));	/* as it was written */
-		yajl_gen_number(o->gen, text, strlen(text));
+		json_put_number(o, YAJL_GET_NUMBER(val(j)));	/* as it was written */
 	} else if (j && (YAJL_IS_TRUE(val(j)) || YAJL_IS_FALSE(val(j)))) {
 		json_put_bool(o, YAJL_IS_TRUE(val(j)));
 	} else {

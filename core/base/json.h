@@ -43,6 +43,8 @@ void json_key(struct json_out *o, const char *name);
 void json_put_str(struct json_out *o, const char *s);	/* NULL writes null */
 void json_put_strn(struct json_out *o, const char *s, size_t n);
 void json_put_int(struct json_out *o, int64_t n);
+/* A number as text, which must be one by JSON's grammar. */
+void json_put_number(struct json_out *o, const char *text);
 void json_put_bool(struct json_out *o, bool b);
 void json_put_null(struct json_out *o);
 /* Copy a parsed value. */

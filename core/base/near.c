@@ -34,13 +34,14 @@ const char *near_name(const char *word, const char *const *names, size_t n)
 	if (len == 0 || len > NAME_MAX_LEN)
 		return NULL;
 	const char *best = NULL;
-	unsigned best_d = len < 4 ? 2 : len / 3 + 2;	/* what is at least this far is no slip */
+	unsigned best_d = NAME_MAX_LEN;
 	for (size_t i = 0; i < n; i++) {
 		size_t name_len = strlen(names[i]);
 		if (name_len > NAME_MAX_LEN)
 			continue;
 		unsigned d = distance(word, len, names[i], name_len);
-		if (d < best_d) {
+		size_t longer = len > name_len ? len : name_len;
+		if (d < best_d && d <= longer / 3 + 1) {	/* what is farther is no slip */
 			best = names[i];
 			best_d = d;
 		}

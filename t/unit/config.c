@@ -185,7 +185,7 @@ static const struct {
 	{ "netns_prefix: a/b", "netns_prefix" },
 	{ "a: &x 1\nb: *x", "aliases are not supported" },
 	{ "log: !!map {}\nstate: !foo /x", "tags are not supported" },
-	{ "log: {level: info", ":1: bad YAML" },
+	{ "log: {level: info", ":2: bad YAML while parsing a flow mapping (line 1)" },
 	{ "log:\n\t- x", ":2: bad YAML" },
 	{ "state: /a\n---\nstate: /b", ":3: a second document" },
 	{ "state: \"/a\\0b\"", ":1: a NUL byte" },

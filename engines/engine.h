@@ -283,12 +283,12 @@ struct crisp_result {
 
 /* ------------------------------------------------------------------------------- host services */
 
-/* An inherited file descriptor: fd (borrowed) becomes number target, 0..59. */
+/* An inherited file descriptor: fd (borrowed) becomes number target, 0..39. */
 struct crisp_spawn_fd {
 	int32_t fd, target;
 };
 
-/* Bytes that the program finds, readable and seekable, as file descriptor target, 3..59. */
+/* Bytes that the program finds, readable and seekable, as file descriptor target, 3..39. */
 struct crisp_spawn_blob {
 	const void *data;
 	uint64_t len;
@@ -316,7 +316,7 @@ struct crisp_spawn_plan {
 	const void *input;		/* stdin; NULL: /dev/null, or what fds say */
 	uint64_t input_len;
 	uint32_t out_max, err_max;	/* bytes of stdout and stderr to capture; 0: /dev/null */
-	int32_t log_target;		/* none, or 3..59: a pipe that takes JSON lines {"level","msg"}.
+	int32_t log_target;		/* none, or 3..39: a pipe that takes JSON lines {"level","msg"}.
 					   The program opens it as /proc/self/fd/N. */
 	uint32_t reserved;
 	int64_t deadline_ns;		/* CLOCK_MONOTONIC; 0: none */
@@ -496,7 +496,8 @@ struct crisp_ops {
 	/* A.  Connect to a TCP port inside the sandbox -> fd.  NULL: the host dials in the netns. */
 	int (*port_forward)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_port_args *a);
 	/* S.  Give up an accepted operation: done() follows within 5 s, with -ECANCELED or with the
-	 * end that it had reached.  After that the host answers in its place. */
+	 * end that it had reached.  After that the host answers in its place.  NULL: the host kills
+	 * the programs that the operation has started (each ends with -ECANCELED). */
 	void (*cancel)(struct crisp_instance *i, struct crisp_req *r);
 	/* A.  id NULL: the instance.  -> data = JSON for a person to read. */
 	int (*diagnose)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);

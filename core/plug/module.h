@@ -2,7 +2,7 @@
 /*
  * Loading a plugin, engine or network: NAME.so from one directory, never a path from outside.
  *
- * Loading is asynchronous: a short-lived crisp-probe opens the file first, so that a plugin whose
+ * Loading is asynchronous: a short-lived crisp-plug opens the file first, so that a plugin whose
  * constructor crashes or hangs can't take the core along.  Then it is opened here (RTLD_NOW,
  * RTLD_LOCAL) and its one symbol called, which returns a constant struct that begins with
  *	uint32_t magic, size; uint16_t major, minor;
@@ -30,7 +30,7 @@ int module_name_check(const char *name, struct err *e);
 /* desc: what the symbol returned, NULL on failure. */
 typedef void module_cb(void *data, const void *desc, const struct err *e);
 
-/* Load dir/name.so by way of libexec_dir/crisp-probe.  cb comes exactly once, never from inside,
+/* Load dir/name.so by way of libexec_dir/crisp-plug.  cb comes exactly once, never from inside,
  * and not at all after p is gone. */
 void module_load(struct spawner *s, struct pool *p, const char *libexec_dir, const char *dir,
 		 const char *name, const struct module_kind *kind, module_cb *cb, void *data);

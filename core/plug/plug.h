@@ -46,7 +46,7 @@ struct plug_events {
 
 struct plug_options {
 	const char *engine_dir;		/* where NAME.so lie */
-	const char *libexec_dir;	/* crisp-work, crisp-probe */
+	const char *libexec_dir;	/* crisp-work, crisp-plug */
 	const char *state_dir;		/* <state>; handlers live in engines/HANDLER below it */
 	int mntns_fd;			/* template mount namespace (borrowed); -1: none yet */
 	uint64_t timeout_ms;		/* of a call that names none; 0: two minutes */

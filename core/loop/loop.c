@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 #define P_PIDFD 3
 #endif
 
-enum { LAG_BUCKETS = 128, SLOW_PASS_MS = 50 };
+enum { LAG_BUCKETS = 128, SLOW_PASS_MS = 50, EDGES_A_PASS = 64 };
 
 struct doomed {
 	struct list link;
@@ -33,6 +34,8 @@ struct loop {
 	struct ev_loop *ev;
 	ev_prepare prepare;
 	ev_check check;
+	int edge_fd;		/* an epoll of its own, watched by libev, which knows no edges */
+	ev_io edge_io;
 	struct list deferred;
 	struct list doomed;
 	struct list children;
@@ -44,6 +47,8 @@ struct loop {
 _Static_assert(sizeof(ev_io) <= sizeof(((struct loop_io *)0)->ev), "ev_io");
 _Static_assert(sizeof(ev_timer) <= sizeof(((struct loop_timer *)0)->ev), "ev_timer");
 _Static_assert(sizeof(ev_signal) <= sizeof(((struct loop_signal *)0)->ev), "ev_signal");
+
+static void handle_edges(struct ev_loop *ev, ev_io *w, int revents);
 
 /* -- a pass -- */
 
@@ -99,6 +104,7 @@ static void release_loop(struct pool_res *r)
 	struct loop *l = container_of(r, struct loop, res);
 	run_deferred(l);
 	ev_loop_destroy(l->ev);
+	close(l->edge_fd);
 }
 
 struct loop *loop_new(struct pool *p)
@@ -117,6 +123,13 @@ struct loop *loop_new(struct pool *p)
 	ev_prepare_start(l->ev, &l->prepare);
 	ev_check_start(l->ev, &l->check);
 	ev_unref(l->ev);
+	ev_unref(l->ev);
+	l->edge_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->edge_fd < 0)
+		abort();
+	ev_io_init(&l->edge_io, handle_edges, l->edge_fd, EV_READ);
+	l->edge_io.data = l;
+	ev_io_start(l->ev, &l->edge_io);
 	ev_unref(l->ev);
 	pool_res_add(p, &l->res, release_loop);
 	return l;
@@ -195,6 +208,57 @@ void loop_io_stop(struct loop_io *io)
 	ev_io_stop(io->loop->ev, (ev_io *)io->ev);
 	pool_res_drop(&io->res);
 	io->loop = NULL;
+}
+
+/* -- edges -- */
+
+/* One event at a time: a callback may stop the very watcher that a second one would name. */
+static void handle_edges(struct ev_loop *ev, ev_io *w, int revents)
+{
+	(void)ev, (void)revents;
+	struct loop *l = w->data;
+	struct epoll_event event;
+	for (int i = 0; i < EDGES_A_PASS && epoll_wait(l->edge_fd, &event, 1, 0) == 1; i++) {
+		struct loop_edge *e = event.data.ptr;
+		e->cb(e, event.events & (EPOLLHUP | EPOLLERR));
+	}
+}
+
+static void release_edge(struct pool_res *r)
+{
+	loop_edge_stop(container_of(r, struct loop_edge, res));
+}
+
+int loop_edge_start(struct loop_edge *e, struct loop *l, struct pool *p, int fd,
+		    void (*cb)(struct loop_edge *e, bool hangup), void *data)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = e };
+	if (epoll_ctl(l->edge_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		return -errno;
+	e->loop = l;
+	e->cb = cb;
+	e->data = data;
+	e->fd = fd;
+	pool_res_add(p, &e->res, release_edge);
+	return 0;
+}
+
+void loop_edge_again(struct loop_edge *e)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = e };
+	int ret = epoll_ctl(e->loop->edge_fd, EPOLL_CTL_MOD, e->fd, &event);
+	assert(ret == 0);
+	(void)ret;
+}
+
+void loop_edge_stop(struct loop_edge *e)
+{
+	if (!e->loop)
+		return;
+	/* By hand: the open file may live on in another process. */
+	epoll_ctl(e->loop->edge_fd, EPOLL_CTL_DEL, e->fd, NULL);
+	pool_res_drop(&e->res);
+	e->loop = NULL;
 }
 
 static void handle_timer(struct ev_loop *ev, ev_timer *w, int revents)

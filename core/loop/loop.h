@@ -2,7 +2,7 @@
 /*
  * The one event loop, over libev.
  *
- *	watcher   loop_io, loop_timer: memory of the caller, stopped with their pool
+ *	watcher   loop_io, loop_edge, loop_timer: memory of the caller, stopped with their pool
  *	child     a process of ours (or adopted by us as subreaper), watched by pidfd
  *	defer     a callback at the end of this loop pass
  *	lag       how long one pass keeps the loop from its next poll
@@ -39,6 +39,25 @@ void loop_io_start(struct loop_io *io, struct loop *l, struct pool *p, int fd, i
 		   void (*cb)(struct loop_io *io, int events), void *data);
 void loop_io_set(struct loop_io *io, int events);	/* 0 pauses */
 void loop_io_stop(struct loop_io *io);	/* may be repeated, also before start */
+
+/*
+ * A readable fd by edge: cb is called after each change, not for as long as there is something
+ * to read, so bytes may be left where they are.  hangup: nobody can write any more.
+ */
+struct loop_edge {
+	struct pool_res res;
+	struct loop *loop;
+	void (*cb)(struct loop_edge *e, bool hangup);
+	void *data;
+	int fd;
+};
+
+/* fd is borrowed.  -errno when it can't be watched (-EPERM: a plain file). */
+int loop_edge_start(struct loop_edge *e, struct loop *l, struct pool *p, int fd,
+		    void (*cb)(struct loop_edge *e, bool hangup), void *data);
+/* If it is readable or hung up now, call cb in the next pass. */
+void loop_edge_again(struct loop_edge *e);
+void loop_edge_stop(struct loop_edge *e);	/* may be repeated, also before start */
 
 struct loop_timer {
 	struct pool_res res;

@@ -142,6 +142,7 @@ void loop_run(struct loop *l)
 	ev_run(l->ev, 0);
 	ev_unref(l->ev);
 	run_deferred(l);
+	l->stopping = false;
 }
 
 void loop_stop(struct loop *l)

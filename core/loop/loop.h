@@ -19,7 +19,7 @@
 struct loop;
 
 struct loop *loop_new(struct pool *p);	/* aborts when the kernel has no epoll for us */
-void loop_run(struct loop *l);	/* until loop_stop() */
+void loop_run(struct loop *l);	/* until loop_stop(); may be run again */
 void loop_stop(struct loop *l);
 bool loop_stopping(const struct loop *l);
 

@@ -190,7 +190,7 @@ static void handle_done(struct crisp_net_req *req, const struct crisp_net_result
 	const char *msg = CRISP_NET_HAS(r, msg) ? r->msg : NULL;
 	if (c->give_up == -ETIMEDOUT)
 		msg = pool_printf(c->pool, "no answer in %llu ms%s%s", (unsigned long long)c->timeout_ms,
-				  msg ? ": " : "", msg ? msg : "");
+				  msg && msg[0] ? ": " : "", msg ? msg : "");
 	call_fail(c, c->give_up ? -c->give_up : r->err < 0 ? -r->err : EIO, msg);
 }
 

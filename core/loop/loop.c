@@ -24,7 +24,8 @@
 
 enum { LAG_BUCKETS = 128, SLOW_PASS_MS = 50, EDGES_A_PASS = 64 };
 
-struct doomed {
+struct doomed {		/* lives in the pool itself: whoever destroys it first takes the entry along */
+	struct pool_res res;
 	struct list link;
 	struct pool *pool;
 };
@@ -63,9 +64,7 @@ static void run_deferred(struct loop *l)
 		at = list_pop(&l->doomed);
 		if (!at)
 			return;
-		struct doomed *d = container_of(at, struct doomed, link);
-		pool_destroy(d->pool);
-		free(d);
+		pool_destroy(container_of(at, struct doomed, link)->pool);
 	}
 }
 
@@ -344,13 +343,21 @@ void loop_defer_cancel(struct loop_defer *d)
 		list_del(&d->link);
 }
 
+static void release_doomed(struct pool_res *r)
+{
+	list_del(&container_of(r, struct doomed, res)->link);
+}
+
 void loop_destroy_later(struct loop *l, struct pool *p)
 {
-	struct doomed *d = malloc(sizeof(*d));
-	if (!d)
-		abort();
+	struct doomed *d;
+	list_for_each(d, &l->doomed, link)
+		if (d->pool == p)
+			return;
+	d = pool_new_struct(p, struct doomed);
 	d->pool = p;
 	list_append(&l->doomed, &d->link);
+	pool_res_add(p, &d->res, release_doomed);
 }
 
 /* -- children -- */

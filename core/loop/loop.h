@@ -91,7 +91,7 @@ struct loop_defer {
 void loop_defer(struct loop *l, struct loop_defer *d, void (*cb)(struct loop_defer *d), void *data);
 void loop_defer_cancel(struct loop_defer *d);	/* may be repeated */
 
-/* Destroy p at the end of this pass. */
+/* Destroy p at the end of this pass.  May be repeated, and p's parent may go first. */
 void loop_destroy_later(struct loop *l, struct pool *p);
 
 /*

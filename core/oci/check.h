@@ -1,0 +1,18 @@
+#pragma once
+/* Checks that pods and containers share.  Each is -EINVAL or -ENOSYS with the field's name. */
+#include <stddef.h>
+
+#include "core/oci/oci.h"
+
+/* Bounded, UTF-8, no control characters. */
+int check_text(const char *value, const char *field, struct err *e);
+/* As an item of a list, "field[i]". */
+int check_text_at(const char *value, const char *field, size_t i, struct err *e);
+int check_uid(const Cri__Int64Value *v, const char *field, struct err *e);
+int check_groups(const int64_t *ids, size_t n, const char *field, struct err *e);
+int check_policy(Cri__SupplementalGroupsPolicy policy, const char *field, struct err *e);
+int check_selinux(const struct oci_host *h, const Cri__SELinuxOption *s, const char *field, struct err *e);
+int check_seccomp(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e);
+int check_apparmor(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e);
+/* userns_options: none is honoured yet. */
+int check_userns(const Cri__UserNamespace *u, const char *field, struct err *e);

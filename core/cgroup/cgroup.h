@@ -20,7 +20,6 @@
 
 struct buf;
 struct cgroups;
-struct loop;
 struct pool;
 
 /* parent: "/crisp", from the configuration.  Makes parent and the helpers' cgroup.
@@ -34,7 +33,7 @@ const int *cgroups_helper_procs(const struct cgroups *cg, size_t *n);
 /* At start: SIGKILL the programs that a dead core has left and wait until they are gone, at
  * most wait_ms.  Waits.  -ETIMEDOUT names a pid that does not die. */
 int cgroups_kill_helpers(struct cgroups *cg, int wait_ms, struct err *e);
-/* At the end: remove the helpers' cgroup and parent, as far as they are empty and made here. */
+/* At the end: remove the helpers' cgroup and parent, if they are empty. */
 void cgroups_leave(struct cgroups *cg);
 
 /*
@@ -55,7 +54,7 @@ bool cgroup_exists(struct cgroups *cg, const char *path);	/* in some hierarchy *
 /* No living process in it or below it, in any hierarchy; a missing cgroup is empty. */
 bool cgroup_empty(struct cgroups *cg, const char *path);
 /* Signal every process in it and below it; with SIGKILL also frozen ones, and ones that fork
- * meanwhile.  Does not wait.  The number of processes signalled or -errno. */
+ * meanwhile.  Does not wait.  The number of processes found or -errno. */
 int cgroup_kill(struct cgroups *cg, const char *path, int signo);
 /* Pids in it and below it; at most max are stored, the number of all is returned. */
 size_t cgroup_pids(struct cgroups *cg, const char *path, int *pids, size_t max);
@@ -66,9 +65,10 @@ int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n);
 
 /* What holds now, read back.  A field that could not be read is unset (-1 or ""). */
 struct cgroup_limits {
-	int64_t cpu_shares, cpu_period, cpu_quota;	/* v2: shares by the old linear rule */
-	int64_t memory, memory_swap;			/* bytes; 0: no limit; swap as in OCI: memory + swap */
-	int64_t pids;					/* 0: no limit */
+	int64_t cpu_shares;		/* v2: from cpu.weight by the old linear rule */
+	int64_t cpu_period, cpu_quota;	/* us; a quota of -1 is also "no limit" */
+	int64_t memory, memory_swap;	/* bytes; 0: no limit; swap as in OCI: memory + swap */
+	int64_t pids;			/* 0: no limit */
 	char cpus[128], mems[64];
 };
 int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limits *out);
@@ -77,5 +77,9 @@ int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limit
  * -ENOENT when the hierarchy, the cgroup or the file is not there. */
 int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file,
 		struct buf *out);
+/* The number after key in a file of "key number" lines; false if there is none. */
+bool cgroup_field(const struct buf *text, const char *key, uint64_t *out);
+/* The number at the start of such a file; "max" is UINT64_MAX. */
+bool cgroup_number(const struct buf *text, uint64_t *out);
 /* The hierarchy of that controller is v2 (so its files have the v2 names). */
 bool cgroup_controller_v2(const struct cgroups *cg, const char *controller);

@@ -1,0 +1,369 @@
+/* cgroups on the host's own file systems (needs root), and v2's files from a made-up tree. */
+#include "core/cgroup/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/file.h"
+#include "core/base/pool.h"
+#include "core/cgroup/drain.h"
+#include "core/cgroup/tree.h"
+#include "core/loop/loop.h"
+#include "core/stats/stats.h"
+#include "t/tap.h"
+
+static char parent[64];
+static struct pool *pool;
+static struct err e;
+
+static bool exists(const struct hierarchy *h, const char *path)
+{
+	return faccessat(h->fd, path + 1, F_OK, 0) == 0;
+}
+
+/* In how many hierarchies is it? */
+static size_t count(struct cgroups *cg, const char *path)
+{
+	size_t n = 0;
+	for_each_hierarchy(h, cg)
+		n += exists(h, path);
+	return n;
+}
+
+static const char *at(const char *below)
+{
+	return pool_printf(pool, "%s%s", parent, below);
+}
+
+/* What an engine does. */
+static void make_leaf(struct cgroups *cg, const char *path, pid_t pid)
+{
+	for_each_hierarchy(h, cg) {
+		if (mkdirat(h->fd, path + 1, 0755) < 0 && errno != EEXIST)
+			printf("# mkdir %s in %s: %s\n", path, h->name, strerror(errno));
+		struct err why = { 0 };
+		const char *procs = pool_printf(pool, "%s/cgroup.procs", path + 1);
+		if (tree_has(h, "cpuset"))
+			for (int i = 0; i < 2; i++) {
+				const char *file = i ? "cpuset.mems" : "cpuset.cpus";
+				struct buf b = { 0 };
+				file_read(h->fd, pool_printf(pool, "%s/../%s", path + 1, file), 4096, &b, &why);
+				file_poke(h->fd, pool_printf(pool, "%s/%s", path + 1, file), b.data, &why);
+				buf_free(&b);
+			}
+		if (pid && file_poke(h->fd, procs, pool_printf(pool, "%d", pid), &why) < 0)
+			printf("# %s: %s\n", h->name, why.msg);
+	}
+}
+
+static pid_t start_sleeper(void)
+{
+	pid_t pid = fork();
+	if (!pid) {
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static bool died(pid_t pid, int signo)
+{
+	int status = 0;
+	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == signo;
+}
+
+static void test_parents(struct cgroups *cg)
+{
+	const char *made = NULL, *made2 = NULL, *leaf = at("/pods/p1/c1"), *leaf2 = at("/pods/p1/c2");
+	int ret = cgroup_make_parents(cg, pool, leaf, &made, &e);
+	ok(ret == 0 && made, "make parents: %s", made);
+	ok(count(cg, at("/pods/p1")) == cg->n && !count(cg, leaf), "in every hierarchy, not the leaf");
+	make_leaf(cg, leaf, 0);
+	ok(cgroup_make_parents(cg, pool, leaf2, &made2, &e) == 0 && made2 && !strcmp(made, made2),
+	   "the second leaf's record knows them, too");
+	make_leaf(cg, leaf2, 0);
+	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && !count(cg, leaf) && count(cg, leaf2) == cg->n,
+	   "one leaf goes, the other and the parents stay");
+	ok(cgroup_remove_made(cg, leaf2, made2, &e) == 0 && !count(cg, at("/pods")), "the last one takes them along");
+	ok(count(cg, parent) == cg->n, "but not the daemon's parent");
+	ok(cgroup_remove_made(cg, leaf2, made2, &e) == 0, "again: fine");
+}
+
+static void test_foreign_parents(struct cgroups *cg)
+{
+	const char *made = NULL, *foreign = at("/kube"), *leaf = at("/kube/pod/c");
+	for_each_hierarchy(h, cg)
+		if (h != cg->all)
+			mkdirat(h->fd, foreign + 1, 0755);
+	ok(cgroup_make_parents(cg, pool, leaf, &made, &e) == 0, "a parent that is there in some");
+	make_leaf(cg, leaf, 0);
+	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && count(cg, foreign) == cg->n - 1 && !exists(cg->all, foreign),
+	   "is removed only where we made it");
+	for_each_hierarchy(h, cg)
+		unlinkat(h->fd, foreign + 1, AT_REMOVEDIR);
+}
+
+/* What a restart leaves of the knowledge is in the records. */
+static void test_adopt(struct cgroups *cg)
+{
+	const char *made = NULL, *made2 = NULL, *leaf = at("/a/b/c1"), *leaf2 = at("/a/b/c2");
+	cgroup_make_parents(cg, pool, leaf, &made, &e);
+	struct cgroups *next;
+	ok(cgroups_open(pool, parent, &next, &e) == 0, "a new core");
+	cgroup_adopt_made(next, leaf, made);
+	cgroup_make_parents(next, pool, leaf2, &made2, &e);
+	ok(made2 && !strcmp(made, made2), "after a restart the parents are still known as ours");
+	cgroup_remove_made(next, leaf, NULL, &e);
+	ok(count(next, at("/a/b")) == next->n, "without a record no parent is touched");
+	cgroup_remove_made(next, leaf2, made2, &e);
+	ok(!count(next, at("/a")), "with it they go");
+}
+
+static void test_bad_paths(struct cgroups *cg)
+{
+	const char *made;
+	static const char *const bad[] = { "/", "", "a/b", "/a/../b", "/a//b", "/a/./b", "/a/" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct err why = { 0 };
+		ok(cgroup_make_parents(cg, pool, bad[i], &made, &why) == -EINVAL && strstr(why.msg, bad[i]),
+		   "refused: %s", why.msg);
+	}
+	ok(cgroup_kill(cg, "/", SIGKILL) < 0, "nobody is killed by a bad path");
+}
+
+static void test_kill(struct cgroups *cg)
+{
+	const char *made, *leaf = at("/k/c"), *deep = at("/k/c/deep");
+	cgroup_make_parents(cg, pool, leaf, &made, &e);
+	ok(cgroup_empty(cg, leaf), "a missing cgroup is empty");
+	pid_t a = start_sleeper(), b = start_sleeper();
+	make_leaf(cg, leaf, a);
+	make_leaf(cg, deep, b);
+	int pids[2];
+	ok(cgroup_pids(cg, leaf, pids, 2) == 2 && pids[0] + pids[1] == a + b, "pids, also of those below");
+	ok(!cgroup_empty(cg, leaf), "not empty");
+	struct err why = { 0 };
+	ok(cgroup_remove_made(cg, leaf, made, &why) == -EBUSY, "no removal while in use: %s", why.msg);
+	ok(cgroup_kill(cg, deep, SIGTERM) == 1 && died(b, SIGTERM), "a signal to one below");
+	for_each_hierarchy(h, cg)
+		if (tree_has(h, "freezer"))
+			file_poke(h->fd, pool_printf(pool, "%s/freezer.state", leaf + 1), "FROZEN", &why);
+	ok(cgroup_kill(cg, leaf, SIGKILL) >= 0 && died(a, SIGKILL), "SIGKILL reaches a frozen one");
+	ok(cgroup_empty(cg, leaf), "empty");
+	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && !count(cg, at("/k")), "removed with what is below");
+}
+
+static void test_helpers(struct cgroups *cg)
+{
+	size_t n;
+	const int *procs = cgroups_helper_procs(cg, &n);
+	pid_t pid = fork();
+	if (!pid) {
+		for (size_t i = 0; i < n; i++)
+			if (write(procs[i], "0", 1) < 0)
+				_exit(1);
+		signal(SIGTERM, SIG_IGN);
+		for (;;)
+			pause();
+	}
+	while (!cgroup_pids(cg, at("/helpers"), &(int){ 0 }, 1))
+		usleep(1000);
+	ok(cgroups_kill_helpers(cg, 5000, &e) == 0 && died(pid, SIGKILL), "left helpers are killed");
+	ok(cgroups_kill_helpers(cg, 0, &e) == 0, "none: fine");
+}
+
+static struct loop *loop;
+static int drained = 1;
+static char drain_text[200];
+
+static void handle_drained(void *data, int ret, const struct err *why)
+{
+	drained = ret;
+	snprintf(drain_text, sizeof(drain_text), "%.199s", err_text(why));
+	loop_stop(loop);
+}
+
+static void test_drain(struct cgroups *cg)
+{
+	const char *made, *leaf = at("/d/c");
+	cgroup_make_parents(cg, pool, leaf, &made, &e);
+	loop = loop_new(pool);
+	struct pool *own = pool_new(pool, "own");
+	cgroup_drain_start(cg, loop, own, leaf, 5000, handle_drained, NULL);
+	ok(drained == 1, "no answer from inside");
+	loop_run(loop);
+	ok(drained == 0, "a missing cgroup is drained at once");
+	pid_t pids[40];
+	for (int i = 0; i < 40; i++)
+		make_leaf(cg, leaf, pids[i] = start_sleeper());
+	drained = 1;
+	cgroup_drain_start(cg, loop, own, leaf, 20000, handle_drained, NULL);
+	loop_run(loop);
+	ok(drained == 0 && cgroup_empty(cg, leaf), "40 processes are killed and waited for");
+	int good = 0;
+	for (int i = 0; i < 40; i++)
+		good += died(pids[i], SIGKILL);
+	ok(good == 40, "each by SIGKILL");
+	make_leaf(cg, leaf, pids[0] = start_sleeper());
+	cgroup_drain_cancel(cgroup_drain_start(cg, loop, own, leaf, 5000, handle_drained, NULL));
+	pool_destroy(own);
+	ok(kill(pids[0], 0) == 0, "a drain that is cancelled at once does nothing");
+	cgroup_kill(cg, leaf, SIGKILL);
+	died(pids[0], SIGKILL);
+	cgroup_remove_made(cg, leaf, made, &e);
+}
+
+static void test_oom(struct cgroups *cg)
+{
+	const char *made, *leaf = at("/o/c");
+	struct hierarchy *h = tree_find(cg, "memory");
+	cgroup_make_parents(cg, pool, leaf, &made, &e);
+	make_leaf(cg, leaf, 0);
+	uint64_t n = 9;
+	ok(cgroup_oom_kills(cg, leaf, &n) == 0 && n == 0, "no OOM kill yet");
+	file_poke(h->fd, pool_printf(pool, "%s/%s", leaf + 1, h->v2 ? "memory.max" : "memory.limit_in_bytes"),
+		  "8388608", &e);
+	file_poke(h->fd, pool_printf(pool, "%s/memory.swap.max", leaf + 1), "0", NULL);
+	pid_t pid = fork();
+	if (!pid) {
+		raise(SIGSTOP);
+		for (;;)
+			memset(malloc(1 << 20), 1, 1 << 20);
+	}
+	waitpid(pid, NULL, WUNTRACED);
+	make_leaf(cg, leaf, pid);
+	kill(pid, SIGCONT);
+	ok(died(pid, SIGKILL), "a glutton is killed");
+	ok(cgroup_oom_kills(cg, leaf, &n) == 0 && n == 1, "and counted");
+	struct cgroup_limits l;
+	ok(cgroup_read_limits(cg, leaf, &l) == 0 && l.memory == 8388608, "the limit is read back");
+	ok(cgroup_read_limits(cg, at("/nowhere"), &l) == -ENOENT, "none of a missing cgroup");
+	cgroup_remove_made(cg, leaf, made, &e);
+	ok(cgroup_oom_kills(cg, leaf, &n) == -ENOENT, "nor a count");
+}
+
+static void test_stats(struct cgroups *cg)
+{
+	const char *made, *leaf = at("/s/c");
+	struct stats_sample s = { 0 };
+	struct err why = { 0 };
+	cgroup_make_parents(cg, pool, leaf, &made, &e);
+	ok(stats_read(cg, leaf, &s, &why) == -ENOENT && strstr(why.msg, leaf), "no cgroup: %s", why.msg);
+	pid_t pid = fork();
+	if (!pid) {
+		raise(SIGSTOP);
+		char *volatile mem = malloc(20 << 20);
+		for (;;)
+			memset(mem, 1, 20 << 20);
+	}
+	waitpid(pid, NULL, WUNTRACED);
+	make_leaf(cg, leaf, pid);
+	kill(pid, SIGCONT);
+	int ret;
+	do {	/* until the kernel has accounted for it */
+		s = (struct stats_sample){ 0 };
+		ret = stats_read(cg, leaf, &s, &e);
+	} while (ret == 0 && (!s.cpu_usage_ns || s.rss < 15 << 20));
+	ok(ret == 0 && s.has_cpu && s.cpu_usage_ns > 0, "cpu: %llu ns", (unsigned long long)s.cpu_usage_ns);
+	ok(s.has_memory && s.rss > 0 && s.memory_usage >= s.working_set, "memory");
+	ok(s.has_pids && s.pids == 1, "pids");
+	ok(!s.has_nano_cores && !s.has_available, "no rate from one sample, nothing available without a limit");
+	int64_t first = s.timestamp_ns;
+	ok(stats_read(cg, leaf, &s, &e) == 0 && s.timestamp_ns == first, "a fresh sample serves again");
+	uint64_t used = s.cpu_usage_ns;
+	do {
+		s.mono_ns -= 2 * (int64_t)STATS_FRESH_MS * 1000000;	/* as if time had passed */
+		ret = stats_read(cg, leaf, &s, &e);
+	} while (ret == 0 && s.cpu_usage_ns == used);
+	ok(ret == 0 && s.timestamp_ns > first && s.has_nano_cores && s.nano_cores > 0 && s.nano_cores < 1500000000,
+	   "a stale one is renewed and gives the rate: %llu", (unsigned long long)s.nano_cores);
+	kill(pid, SIGKILL);
+	died(pid, SIGKILL);
+	cgroup_remove_made(cg, leaf, made, &e);
+}
+
+/* -- v2 by its files -- */
+
+static void put(const char *dir, const char *file, const char *text)
+{
+	struct err why = { 0 };
+	if (file_replace(AT_FDCWD, pool_printf(pool, "%s/c/%s", dir, file), text, strlen(text), 0644, &why) < 0)
+		printf("# %s\n", why.msg);
+}
+
+static void test_v2_files(void)
+{
+	char dir[] = "/tmp/cgroup2.XXXXXX";
+	if (!mkdtemp(dir))
+		abort();
+	mkdir(pool_printf(pool, "%s/c", dir), 0755);
+	struct cgroups cg = { .n = 1 };
+	cg.all[0] = (struct hierarchy){ open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), true, "v2" };
+	put(dir, "cpu.stat", "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n");
+	put(dir, "memory.current", "104857600\n");
+	put(dir, "memory.max", "209715200\n");
+	put(dir, "memory.swap.current", "4096\n");
+	put(dir, "memory.swap.max", "max\n");
+	put(dir, "memory.stat", "anon 52428800\nfile 1\ninactive_file 4857600\npgfault 7\npgmajfault 3\n");
+	put(dir, "memory.events", "low 0\nhigh 0\nmax 4\noom 2\noom_kill 2\n");
+	put(dir, "pids.current", "5\n");
+	put(dir, "pids.max", "max\n");
+	put(dir, "cpu.max", "50000 100000\n");
+	put(dir, "cpu.weight", "39\n");
+	put(dir, "cpuset.cpus", "0-1\n");
+	struct stats_sample s = { 0 };
+	ok(stats_read(&cg, "/c", &s, &e) == 0, "v2 stats");
+	ok(s.cpu_usage_ns == 5000000000 && s.cpu_user_ns == 3000000000 && s.cpu_system_ns == 2000000000, "v2 cpu");
+	ok(s.working_set == 100000000 && s.rss == 52428800 && s.available == 109715200, "v2 memory");
+	ok(s.page_faults == 7 && s.major_page_faults == 3 && s.pids == 5, "v2 faults and pids");
+	ok(s.has_swap && s.swap_usage == 4096 && !s.has_swap_available, "v2 swap");
+	uint64_t n;
+	ok(cgroup_oom_kills(&cg, "/c", &n) == 0 && n == 2, "v2 OOM kills");
+	struct cgroup_limits l;
+	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory == 209715200 && l.memory_swap == 0 && !l.pids,
+	   "v2 memory limits");
+	ok(l.cpu_quota == 50000 && l.cpu_period == 100000 && l.cpu_shares == 998, "v2 cpu limits: %lld",
+	   (long long)l.cpu_shares);
+	ok(!strcmp(l.cpus, "0-1") && !*l.mems, "v2 cpuset");
+	put(dir, "memory.swap.max", "0\n");
+	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory_swap == l.memory, "no swap is a limit");
+	close(cg.all[0].fd);
+	file_remove_tree(AT_FDCWD, dir, &e);
+}
+
+int main(void)
+{
+	pool = pool_new(NULL, "test");
+	snprintf(parent, sizeof(parent), "/crisp-unit-%d/x", getpid());
+	test_v2_files();
+	struct cgroups *cg;
+	int ret = cgroups_open(pool, parent, &cg, &e);
+	if (geteuid() != 0 || ret == -ENOENT || ret == -EROFS || ret == -EACCES) {
+		ok(true, "the host's cgroups # SKIP %s", ret < 0 ? e.msg : "not root");
+		return done();
+	}
+	ok(ret == 0, "open: %s", err_text(&e));
+	ok(count(cg, parent) == cg->n, "the parent is made in all %zu hierarchies", cg->n);
+	test_parents(cg);
+	test_foreign_parents(cg);
+	test_adopt(cg);
+	test_bad_paths(cg);
+	test_kill(cg);
+	test_helpers(cg);
+	test_drain(cg);
+	test_oom(cg);
+	test_stats(cg);
+	cgroups_leave(cg);
+	*strrchr(parent, '/') = 0;
+	ok(!count(cg, parent), "leaving takes parent and helpers away");
+	ok(!e.code, "no error on the way: %s", err_text(&e));
+	pool_destroy(pool);
+	return done();
+}

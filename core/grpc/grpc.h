@@ -69,6 +69,8 @@ struct grpc_server *grpc_server_new(struct loop *l, struct pool *p, int listen_f
 /* Stop listening, GOAWAY to all.  Calls under way may end; each connection closes after its
  * last.  May be repeated. */
 void grpc_server_shutdown(struct grpc_server *s);
+/* How long a new connection may be silent; HTTP2_PREFACE_MS until it is set. */
+void grpc_server_set_preface_ms(struct grpc_server *s, uint64_t ms);
 /* Open connections, for the dump and for a patient shutdown. */
 size_t grpc_server_connections(const struct grpc_server *s);
 

@@ -36,6 +36,7 @@ struct http2_server {
 	struct sock_listener listener;
 	struct list connections;
 	size_t count, held;
+	uint64_t preface_ms;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	struct pool_res res;
@@ -501,7 +502,7 @@ static void handle_accepted(struct sock_listener *sl, int fd)
 	list_append(&hs->connections, &c->link);
 	hs->count++;
 	sock_start(&c->sock, hs->loop, p, fd, &sock_handler, c);
-	loop_timer_start(&c->preface, hs->loop, p, HTTP2_PREFACE_MS, 0, handle_silence, c);
+	loop_timer_start(&c->preface, hs->loop, p, hs->preface_ms, 0, handle_silence, c);
 	greet(c);
 }
 
@@ -532,6 +533,7 @@ struct http2_server *http2_server_new(struct loop *l, struct pool *p, int listen
 	hs->pool = p;
 	hs->handler = h;
 	hs->user = user;
+	hs->preface_ms = HTTP2_PREFACE_MS;
 	list_init(&hs->connections);
 	must(nghttp2_session_callbacks_new(&hs->callbacks));
 	set_callbacks(hs->callbacks);
@@ -558,6 +560,11 @@ void http2_server_shutdown(struct http2_server *hs)
 					   NGHTTP2_NO_ERROR, NULL, 0));
 		pump_later(c);
 	}
+}
+
+void http2_server_set_preface_ms(struct http2_server *hs, uint64_t ms)
+{
+	hs->preface_ms = ms;
 }
 
 size_t http2_server_connections(const struct http2_server *hs)

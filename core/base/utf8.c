@@ -1,6 +1,7 @@
 /* UTF-8 check and repair. */
 #include "core/base/utf8.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "core/base/pool.h"
@@ -23,10 +24,22 @@ static size_t sequence(const unsigned char *s, size_t n)
 	return len;
 }
 
+/* Are the 8 bytes at s all ASCII?  Most are, and lists of 1,000 containers are checked whole. */
+static bool ascii8(const char *s)
+{
+	uint64_t v;
+	memcpy(&v, s, sizeof(v));
+	return !(v & 0x8080808080808080u);
+}
+
 size_t utf8_valid(const char *s, size_t n)
 {
 	size_t i = 0;
 	while (i < n) {
+		while (n - i >= 8 && ascii8(s + i))
+			i += 8;
+		if (i == n)
+			return n;
 		size_t len = sequence((const unsigned char *)s + i, n - i);
 		if (!len)
 			return i;

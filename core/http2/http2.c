@@ -40,6 +40,7 @@ struct http2_server {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	struct pool_res res;
+	bool full;			/* and that has been said */
 	bool stopping;
 };
 
@@ -488,10 +489,14 @@ static void handle_accepted(struct sock_listener *sl, int fd)
 {
 	struct http2_server *hs = sl->data;
 	if (hs->count >= HTTP2_CONNECTIONS_MAX) {
-		log_warn("too many connections, closed one", "max", log_num(HTTP2_CONNECTIONS_MAX));
+		if (!hs->full)
+			log_warn("too many connections, new ones are closed", "max",
+				 log_num(HTTP2_CONNECTIONS_MAX));
+		hs->full = true;
 		close(fd);
 		return;
 	}
+	hs->full = false;
 	struct pool *p = pool_new(hs->pool, "connection");
 	struct connection *c = pool_new_struct(p, struct connection);
 	c->server = hs;

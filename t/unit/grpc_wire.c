@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/pool.h"
+#include "core/base/utf8.h"
 #include "core/grpc/frame.h"
 #include "core/grpc/grpc.h"
 #include "core/grpc/message.h"
@@ -121,6 +122,16 @@ static void test_strings(void)
 	   !strcmp(e.msg, "config.metadata.name: not valid UTF-8"), "bad UTF-8: %s", err_text(&e));
 	ok(check("\x0a\x05\x0a\x03\x0a\x01\0", 7, &e) == -EINVAL &&
 	   !strcmp(e.msg, "config.metadata.name: holds a NUL byte"), "a NUL: %s", err_text(&e));
+	/* A bad byte at each place of a longer string. */
+	char text[30];
+	int found = 0;
+	for (size_t at = 0; at < sizeof(text); at++) {
+		memset(text, 'x', sizeof(text));
+		text[at] = (char)0xff;
+		found += utf8_valid(text, sizeof(text)) == at;
+	}
+	memset(text, 'x', sizeof(text));
+	ok(found == sizeof(text) && utf8_valid(text, sizeof(text)) == sizeof(text), "any place: %d", found);
 	ok(check("\x0a\x06\x0a\x03\x0a\x01x", 7, &e) == -EINVAL &&
 	   !strcmp(e.msg, "message: broken protobuf encoding"), "a length beyond the end: %s", err_text(&e));
 	ok(check("\x0a\x03\x0a\x03\x0a", 5, &e) == -EINVAL &&

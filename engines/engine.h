@@ -297,6 +297,8 @@ struct crisp_spawn_blob {
 };
 
 #define CRISP_SPAWN_SEAL	(1u << 0)	/* run path from a sealed copy in memory, shared by all spawns */
+#define CRISP_SPAWN_STAY	(1u << 1)	/* what it leaves running is meant to outlive the core (a shim, a
+						   sandbox): else it dies with the core's programs */
 
 /*
  * A program to run.  Copied; all of it may go when spawn() returns.  The child is a child of the

@@ -1,0 +1,41 @@
+#!/usr/bin/perl
+# run.pl SUITE...: run test programs and count their points.
+#
+# A SUITE is VARIANT:FILE, run with BUILD=<the variant's folder>.  Prints what fails, and at the
+# end one line, "N passed, M failed", where a program that dies, hangs or breaks its own plan
+# is one more failed point.  Skipped points are neither.
+use strict;
+use warnings;
+use TAP::Harness;
+
+my %folder = (dev => 'build', asan => 'build-asan');
+my $limit = $ENV{TEST_TIMEOUT} // 900;
+
+sub command {
+	my (undef, $suite) = @_;
+	my ($variant, $file) = $suite =~ /^(\w+):(.*)/;
+	my @program = -x $file ? ("./$file") : ('sh', $file);
+	return ['env', "BUILD=$folder{$variant}", 'timeout', '-k', '10', $limit, @program];
+}
+
+my $harness = TAP::Harness->new({
+	exec => \&command,
+	merge => 1,
+	failures => 1,
+	comments => 1,
+	timer => 1,
+	color => 0,
+});
+my $all = $harness->runtests(@ARGV);
+
+my ($passed, $failed, $skipped) = (0, 0, 0);
+for my $parser ($all->parsers($all->descriptions)) {
+	my $bad = $parser->failed;
+	$passed += $parser->passed - $parser->skipped;
+	$skipped += $parser->skipped;
+	$bad ||= 1 if $parser->exit || $parser->parse_errors;
+	$failed += $bad;
+}
+print "skipped: $skipped\n" if $skipped;
+print "$passed passed, $failed failed\n";
+exit($failed || !$passed ? 1 : 0);

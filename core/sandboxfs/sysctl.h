@@ -1,0 +1,16 @@
+#pragma once
+/* Which sysctls a pod may have, and what they hang on. */
+#include "core/base/err.h"
+
+enum sysctl_kind {
+	SYSCTL_KIND_NONE,	/* unknown, or of the whole host */
+	SYSCTL_KIND_IPC,
+	SYSCTL_KIND_UTS,
+	SYSCTL_KIND_NET,
+	SYSCTL_KIND_NET_LATE,	/* of an interface: exists once the network is attached */
+};
+
+/* By name, "kernel.shmmax" or "kernel/shmmax". */
+enum sysctl_kind sysctl_kind(const char *key);
+/* Write it, in the namespaces of the caller. */
+int sysctl_write(const char *key, const char *value, struct err *e);

@@ -1,0 +1,154 @@
+/*
+ * enter: starts an engine in a mount namespace of its own, a copy of the template, in which the
+ * container's rootfs is mounted for this one run.  The mounts end with the last process in it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/work/job.h"
+#include "core/work/overlay.h"
+
+/* A target below the template's private mount: made here, in a folder that the host sees. */
+static int make_target(const char *path, bool dir, struct err *e)
+{
+	char parent[PATH_MAX];
+	if (dir)
+		return file_mkdirs(path, 0711, e);
+	const char *slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash - path) >= sizeof(parent))
+		return err_set(e, EINVAL, "mount on \"%s\": not a path", path);
+	memcpy(parent, path, (size_t)(slash - path));
+	parent[slash - path] = 0;
+	int ret = file_mkdirs(parent, 0711, e);
+	if (ret < 0)
+		return ret;
+	auto_close int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+	return fd < 0 ? err_sys(e, "make %s", path) : 0;
+}
+
+static int mount_fd(const char *number, const char *target, struct err *e)
+{
+	int fd = job_number(number);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(e, EBADF, "--fdmount %s: not an open fd", number);
+	fd_set_cloexec(fd, 1);
+	int ret = make_target(target, S_ISDIR(st.st_mode), e);
+	if (ret < 0)
+		return ret;
+	/* A clone: the fd stays good for the pod's next container.  Of a detached mount the kernel
+	 * clones since Linux 6.15 only. */
+	auto_close int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (tree < 0)
+		return err_sys(e, "clone the mount of fd %d for %s", fd, target);
+	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_sys(e, "mount fd %d on %s", fd, target);
+	return 0;
+}
+
+static int mount_overlay(char **args, struct err *e)
+{
+	int ret = make_target(args[0], true, e);
+	return ret < 0 ? ret : overlay_mount(args[0], args[1], args[2], args[3], e);
+}
+
+/* An engine in a memfd: the fd is not the engine's to inherit.  A script's interpreter has to
+ * open it, though. */
+static void hide_program_fd(const char *program)
+{
+	static const char prefix[] = "/proc/self/fd/";
+	int fd = strncmp(program, prefix, sizeof(prefix) - 1) ? -1 : job_number(program + sizeof(prefix) - 1);
+	char magic[2] = "";
+	if (fd >= 0 && pread(fd, magic, 2, 0) == 2 && memcmp(magic, "#!", 2))
+		fd_set_cloexec(fd, 1);
+}
+
+struct enter_plan {
+	int ns, program;	/* program: its place in argv */
+	const char *dir, *argv0;
+};
+
+static const struct { const char *name; int n; } options[] = {
+	{ "--errfd", 1 }, { "--chdir", 1 }, { "--argv0", 1 }, { "--overlay", 4 }, { "--fdmount", 2 }, { 0 },
+};
+
+/* How many words the option at argv[i] takes in all; 0 if it is none. */
+static int option_length(int argc, char **argv, int i)
+{
+	for (int o = 0; options[o].name; o++)
+		if (!strcmp(argv[i], options[o].name) && i + options[o].n < argc)
+			return 1 + options[o].n;
+	return 0;
+}
+
+static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
+{
+	p->dir = "/";
+	p->ns = argc > 1 ? job_number(argv[1]) : -1;
+	if (p->ns < 0)
+		return job_usage(e, "NSFD");
+	int i = 2, n;
+	for (; i < argc && strcmp(argv[i], "--"); i += n) {
+		n = option_length(argc, argv, i);
+		if (!n)
+			return job_usage(e, argv[i]);
+		if (!strcmp(argv[i], "--chdir")) {
+			p->dir = argv[i + 1];
+		} else if (!strcmp(argv[i], "--argv0")) {
+			p->argv0 = argv[i + 1];
+		} else if (!strcmp(argv[i], "--errfd")) {
+			int fd = job_number(argv[i + 1]);
+			if (fd < 0 || fcntl(fd, F_GETFD) < 0)
+				return job_usage(e, "--errfd: not an open fd");
+			job_error_fd(fd);
+		}
+	}
+	p->program = i + 1;
+	return p->program < argc ? 0 : job_usage(e, "no program");
+}
+
+static int mount_all(const struct enter_plan *p, int argc, char **argv, struct err *e)
+{
+	int ret = 0;
+	for (int i = 2; i < p->program - 1 && ret == 0; i += option_length(argc, argv, i)) {
+		if (!strcmp(argv[i], "--overlay"))
+			ret = mount_overlay(argv + i + 1, e);
+		else if (!strcmp(argv[i], "--fdmount"))
+			ret = mount_fd(argv[i + 1], argv[i + 2], e);
+	}
+	return ret;
+}
+
+int job_enter(int argc, char **argv, struct err *e)
+{
+	struct enter_plan p = { 0 };
+	int ret = parse(&p, argc, argv, e);
+	if (ret < 0)
+		return ret;
+	if (setns(p.ns, CLONE_NEWNS) < 0)
+		return err_sys(e, "enter the mount namespace of fd %d", p.ns);
+	if (unshare(CLONE_NEWNS) < 0)
+		return err_sys(e, "copy the mount namespace");
+	close(p.ns);
+	ret = mount_all(&p, argc, argv, e);
+	if (ret < 0)
+		return ret;
+	if (chdir(p.dir) < 0)
+		return err_sys(e, "chdir to %s", p.dir);
+	char *program = argv[p.program];
+	hide_program_fd(program);
+	if (p.argv0)
+		argv[p.program] = (char *)(uintptr_t)p.argv0;
+	execv(program, argv + p.program);
+	return err_sys(e, "execute %s", program);
+}

@@ -1,0 +1,247 @@
+/*
+ * ns: a pod's namespaces.  This process moves into new ones, sets them up from the inside and
+ * hands their fds over; only the netns gets a name in the file system, because CNI daemons look
+ * for it there.  /dev/shm is a detached tmpfs that lives as long as somebody holds its fd.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/sandboxfs/reply.h"
+#include "core/sandboxfs/sysctl.h"
+#include "core/work/job.h"
+
+enum { SYSCTLS_MAX = 256 };
+
+struct ns_plan {
+	const char *pin;	/* NULL: the host's network */
+	bool ipc, uts;
+	const char *hostname, *shm_size;
+	char *sysctls[SYSCTLS_MAX];	/* "key=value" */
+	int n_sysctls;
+	bool pinned;		/* there is something to take back */
+};
+
+static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *opt = argv[i];
+		if (!strcmp(opt, "--ipc")) {
+			p->ipc = true;
+			continue;
+		} else if (!strcmp(opt, "--uts")) {
+			p->uts = true;
+			continue;
+		} else if (i + 1 == argc) {
+			return job_usage(e, opt);
+		}
+		char *value = argv[++i];
+		if (!strcmp(opt, "--net"))
+			p->pin = value;
+		else if (!strcmp(opt, "--hostname"))
+			p->hostname = value;
+		else if (!strcmp(opt, "--shm"))
+			p->shm_size = value;
+		else if (!strcmp(opt, "--sysctl") && strchr(value, '=') && p->n_sysctls < SYSCTLS_MAX)
+			p->sysctls[p->n_sysctls++] = value;
+		else
+			return job_usage(e, opt);
+	}
+	if (p->hostname && !p->uts)
+		return job_usage(e, "--hostname without --uts would be the host's");
+	return 0;
+}
+
+/* -- the parts -- */
+
+static int make_shm(const char *size, struct err *e)
+{
+	auto_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return err_sys(e, "make /dev/shm: fsopen");
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "source", "shm", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0)
+		return err_sys(e, "make /dev/shm of %s bytes", size);
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_sys(e, "make /dev/shm");
+	int fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	return fd < 0 ? err_sys(e, "make /dev/shm: fsmount") : fd;
+}
+
+static int bring_lo_up(struct err *e)
+{
+	auto_close int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { .ifr_name = "lo" };
+	if (sock < 0)
+		return err_sys(e, "bring lo up: socket");
+	if (ioctl(sock, SIOCGIFFLAGS, &ifr) < 0)
+		return err_sys(e, "bring lo up: get flags");
+	ifr.ifr_flags |= IFF_UP;
+	if (ioctl(sock, SIOCSIFFLAGS, &ifr) < 0)
+		return err_sys(e, "bring lo up: set flags");
+	return 0;
+}
+
+static bool has_sysctl(const struct ns_plan *p, const char *key)
+{
+	size_t n = strlen(key);
+	for (int i = 0; i < p->n_sysctls; i++)
+		if (!strncmp(p->sysctls[i], key, n) && p->sysctls[i][n] == '=')
+			return true;
+	return false;
+}
+
+/* Pods expect to use low ports and ping without a capability.  A kernel without these is fine. */
+static void set_defaults(const struct ns_plan *p)
+{
+	static const char *const defaults[][2] = {
+		{ "net.ipv4.ip_unprivileged_port_start", "0" },
+		{ "net.ipv4.ping_group_range", "0 2147483647" },
+	};
+	for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++)
+		if (!has_sysctl(p, defaults[i][0]))
+			sysctl_write(defaults[i][0], defaults[i][1], NULL);
+}
+
+static int set_sysctl(char *setting, struct err *e)
+{
+	char *eq = strchr(setting, '=');
+	*eq = 0;
+	int ret = sysctl_write(setting, eq + 1, e);
+	*eq = '=';
+	return ret;
+}
+
+static int set_up(struct ns_plan *p, struct err *e)
+{
+	int ret = 0;
+	if (p->hostname && sethostname(p->hostname, strlen(p->hostname)) < 0)
+		return err_sys(e, "set the hostname \"%s\"", p->hostname);
+	if (p->pin) {
+		ret = bring_lo_up(e);
+		if (ret == 0)
+			set_defaults(p);
+	}
+	for (int i = 0; i < p->n_sysctls && ret == 0; i++)
+		ret = set_sysctl(p->sysctls[i], e);
+	return ret;
+}
+
+static int pin_netns(struct ns_plan *p, struct err *e)
+{
+	auto_close int fd = open(p->pin, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+	if (fd < 0)
+		return err_sys(e, "make the pin %s", p->pin);
+	p->pinned = true;
+	if (mount("/proc/self/ns/net", p->pin, NULL, MS_BIND, NULL) < 0)
+		return err_sys(e, "pin the netns at %s", p->pin);
+	return 0;
+}
+
+static void take_back(const struct ns_plan *p)
+{
+	if (!p->pinned)
+		return;
+	umount2(p->pin, MNT_DETACH);
+	unlink(p->pin);
+}
+
+static int hand_over(const struct ns_plan *p, int shm, struct err *e)
+{
+	struct { bool wanted; char letter; const char *path; } const spaces[] = {
+		{ p->pin, 'n', "/proc/self/ns/net" },
+		{ p->ipc, 'i', "/proc/self/ns/ipc" },
+		{ p->uts, 'u', "/proc/self/ns/uts" },
+	};
+	char letters[REPLY_FDS_MAX + 1] = "";
+	int fds[REPLY_FDS_MAX], n = 0;
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++) {
+		if (!spaces[i].wanted)
+			continue;
+		fds[n] = open(spaces[i].path, O_RDONLY | O_CLOEXEC);
+		if (fds[n] < 0)
+			return err_sys(e, "open %s", spaces[i].path);
+		letters[n++] = spaces[i].letter;
+	}
+	if (shm >= 0) {
+		fds[n] = shm;
+		letters[n++] = 's';
+	}
+	return reply_send(REPLY_FD, letters, fds, e);
+}
+
+int job_ns(int argc, char **argv, struct err *e)
+{
+	struct ns_plan p = { 0 };
+	int ret = parse(&p, argc, argv, e);
+	if (ret < 0)
+		return ret;
+	auto_close int shm = -1;
+	if (p.shm_size && (shm = make_shm(p.shm_size, e)) < 0)
+		return shm;
+	int flags = (p.pin ? CLONE_NEWNET : 0) | (p.ipc ? CLONE_NEWIPC : 0) | (p.uts ? CLONE_NEWUTS : 0);
+	if (flags && unshare(flags) < 0)
+		return err_sys(e, "make namespaces");
+	ret = set_up(&p, e);
+	if (ret == 0 && p.pin)
+		ret = pin_netns(&p, e);
+	if (ret == 0)
+		ret = hand_over(&p, shm, e);
+	if (ret < 0)
+		take_back(&p);
+	return ret;
+}
+
+int job_sysctl(int argc, char **argv, struct err *e)
+{
+	int net = argc > 2 ? job_number(argv[1]) : -1;
+	if (net < 0)
+		return job_usage(e, "no netns or no sysctl");
+	if (setns(net, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the netns");
+	for (int i = 2; i < argc; i++) {
+		if (!strchr(argv[i], '='))
+			return job_usage(e, argv[i]);
+		int ret = set_sysctl(argv[i], e);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int job_unpin(int argc, char **argv, struct err *e)
+{
+	for (int i = 1; i < argc; i++) {
+		/* Once for each mount that lies there: EINVAL says no more. */
+		while (umount2(argv[i], MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+			;
+		if (errno != EINVAL && errno != ENOENT)
+			return err_sys(e, "unmount %s", argv[i]);
+		if (unlink(argv[i]) < 0 && errno != ENOENT)
+			return err_sys(e, "remove %s", argv[i]);
+	}
+	return 0;
+}
+
+int job_rmtree(int argc, char **argv, struct err *e)
+{
+	int ret = 0;
+	for (int i = 1; i < argc; i++) {
+		/* One that can't be removed does not keep the others. */
+		int one = file_remove_tree(AT_FDCWD, argv[i], e);
+		if (one < 0 && ret == 0)
+			ret = err_wrap(e, one, "remove %s", argv[i]);
+	}
+	return ret;
+}

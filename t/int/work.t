@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+# crisp-work: the template mount namespace, enter, pod namespaces, pins.  Runs in a mount
+# namespace of its own that plays the host.
+import ctypes, os, re, socket, statistics, subprocess, sys, tempfile, time
+
+if os.environ.get("CRISP_WORK_T") != "inside":
+    os.environ["CRISP_WORK_T"] = "inside"
+    os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, os.path.abspath(__file__)])
+
+BUILD = os.environ.get("BUILD", "build")
+os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+WORK = os.path.abspath(f"{BUILD}/libexec/crisp-work")
+BUSYBOX = "/bin/busybox"
+libc = ctypes.CDLL(None, use_errno=True)
+tests = failed = 0
+T = tempfile.mkdtemp(prefix="crisp-work-t.")
+subprocess.run(["mount", "-t", "tmpfs", "host", T], check=True)   # all of ours goes with it
+NETNS, STATE = f"{T}/netns", f"{T}/state"
+
+
+def ok(good, name, note=""):
+    global tests, failed
+    tests += 1
+    failed += not good
+    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
+    if not good and note != "":
+        print(f"# {note}", flush=True)
+
+
+def work(*args, fds=(), reply=False):
+    """Run a job.  fds: inherited as they are numbered."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def place():
+        if reply:
+            os.dup2(theirs.fileno(), 3)
+
+    r = subprocess.run([WORK, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                       pass_fds=[*fds, *([3] if reply else [])], preexec_fn=place if reply else None, timeout=60)
+    got = {}
+    if reply and r.returncode == 0:
+        letters, received, _, _ = socket.recv_fds(ours, 16, 8)
+        got = dict(zip(letters.decode(), received))
+    ours.close(), theirs.close()
+    return r, got
+
+
+def high(fd):
+    """Out of the way of fd 3."""
+    import fcntl
+    new = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+    os.close(fd)
+    return new
+
+
+def mounts(pid="self"):
+    """(point, optional fields, type) of each mount."""
+    out = []
+    for line in open(f"/proc/{pid}/mountinfo"):
+        left, right = line.rstrip("\n").split(" - ", 1)
+        words = left.split()
+        out.append((words[4], " ".join(words[6:]), right.split()[0]))
+    return out
+
+
+def points(text):
+    return [line.split()[4] for line in text.splitlines() if " - " in line]
+
+
+def enter(ns, *args, program=("/bin/cat", "/proc/self/mountinfo"), fds=()):
+    r, _ = work("enter", ns, *args, "--", *program, fds=(ns, *fds))
+    return r
+
+
+# -- the template --
+before = mounts()
+r, got = work("template", STATE, NETNS, reply=True)
+ok(r.returncode == 0 and list(got) == ["m"], "template hands over a mount namespace", r.stderr)
+os.close(got["m"])
+pin = f"{NETNS}/t-old"
+open(pin, "w").close()
+subprocess.run(["mount", "--bind", "/proc/self/ns/net", pin], check=True)
+ok(sum(p == pin for p, _, _ in mounts()) == 1, "a pin is mounted once")
+r, got = work("template", STATE, NETNS, reply=True)
+ok(r.returncode == 0 and list(got) == ["m"], "with a pin there, too", r.stderr)
+ns = high(got["m"])
+host = mounts()
+ok(any(p == NETNS and "shared:" in o for p, o, _ in host), "the folder of pins is a shared mount of its own")
+ok(not any(p.startswith(STATE) for p, _, _ in host), "the host does not see the template's mount",
+   [m for m in host if m[0].startswith(STATE)])
+ok(any(p == pin for p, _, _ in host), "the host's pin is still there")
+ok(any(p == "/" and "shared:" in o for p, o, _ in host), "the root is shared")
+r = enter(ns)
+inside = points(r.stdout)
+ok(r.returncode == 0 and f"{STATE}/mnt" in inside, "enter runs a program in the template", r.stderr)
+ok(NETNS in inside and not any(p.startswith(NETNS + "/") for p in inside), "no pin is in the template", inside)
+m = re.search(rf" {re.escape(STATE)}/mnt \S+ (.*)- ", r.stdout)
+ok(m and m[1] == "", "the private mount is private", m and m[0])
+m = re.search(rf" {re.escape(T)} \S+ (.*)- ", r.stdout)
+ok(m and "shared:" in m[1], "what lies below it is in the host's peer group", m and m[0])
+
+new_pin = f"{NETNS}/t-new"
+open(new_pin, "w").close()
+subprocess.run(["mount", "--bind", "/proc/self/ns/net", new_pin], check=True)
+os.mkdir(f"{T}/volume")
+subprocess.run(["mount", "-t", "tmpfs", "volume", f"{T}/volume"], check=True)
+open(f"{T}/volume/file", "w").write("late")
+inside = points(enter(ns).stdout)
+ok(new_pin not in inside, "a new pin does not arrive")
+ok(f"{T}/volume" in inside, "a volume mounted later does")
+r = enter(ns, program=("/bin/cat", f"{T}/volume/file"))
+ok(r.stdout == "late", "and can be read", r.stderr)
+os.mkdir(f"{T}/from-pod")
+enter(ns, program=("/bin/mount", "-t", "tmpfs", "from-pod", f"{T}/from-pod"))
+ok(any(p == f"{T}/from-pod" for p, _, _ in mounts()), "a mount made for the host arrives there")
+subprocess.run(["umount", f"{T}/from-pod"], check=True)
+host = mounts()
+r, got = work("template", STATE, NETNS, reply=True)
+ok(r.returncode == 0 and mounts() == host, "another template changes nothing on the host", r.stderr)
+os.close(got["m"])
+
+# -- enter: the rootfs --
+for d in "low1/etc", "low2/etc", "low2/bin", "upper", "work", "ro":
+    os.makedirs(f"{T}/layers/{d}")
+L = f"{T}/layers"
+open(f"{L}/low1/etc/top", "w").write("one")
+open(f"{L}/low2/etc/top", "w").write("two")
+open(f"{L}/low2/etc/bottom", "w").write("two")
+root = f"{STATE}/mnt/c1"
+overlay = ("--overlay", root, f"{L}/low1:{L}/low2", f"{L}/upper", f"{L}/work")
+r = enter(ns, *overlay, program=("/bin/sh", "-c", f"cat {root}/etc/top {root}/etc/bottom; echo w > {root}/written; "
+                                 f"cat /proc/self/mountinfo"))
+ok(r.stdout.startswith("onetwo"), "the topmost layer is first", r.stdout[:100] + r.stderr)
+ok(f"{root} rw" in r.stdout and "volatile" in r.stdout, "the overlay is volatile")
+ok(os.path.exists(f"{L}/upper/written"), "what is written is in the upper folder")
+ok(not any(root in p for p, _, _ in mounts()) and os.listdir(root) == [], "the host does not see the overlay")
+ok(root not in points(enter(ns).stdout), "nor does the next one")
+r = enter(ns, *overlay, program=("/bin/cat", f"{root}/written"))
+ok(r.stdout == "w\n", "the same folders can be mounted again", r.stderr)
+r = enter(ns, "--overlay", root, f"{L}/low1:{L}/low2", "", "", program=("/bin/sh", "-c", f"cat {root}/etc/top; touch {root}/x"))
+ok(r.stdout == "one" and "Read-only" in r.stderr, "without an upper folder it is read-only", r.stderr)
+r = enter(ns, "--overlay", root, f"{L}/low2", "", "", program=("/bin/sh", "-c", f"cat {root}/etc/top; touch {root}/x"))
+ok(r.stdout == "two" and "Read-only" in r.stderr, "also a single layer", r.stderr)
+many = []
+for i in range(150):
+    d = f"{L}/" + "x" * 200 + f"-{i}" + "/" + "y" * 100
+    os.makedirs(d)
+    open(f"{d}/f{i}", "w").write(str(i))
+    many.append(d)
+r = enter(ns, "--overlay", root, ":".join(many), f"{L}/upper", f"{L}/work",
+          program=("/bin/sh", "-c", f"cat {root}/f0 {root}/f149"))
+ok(r.stdout == "0149", "150 layers with long names", r.stderr)
+r = enter(ns, "--overlay", root, f"{L}/missing:{L}/low1", f"{L}/upper", f"{L}/work")
+ok(r.returncode == 1 and "missing" in r.stderr and r.stderr.count("\n") == 1, "a missing layer is named", r.stderr)
+r = enter(ns, program=("/nonexistent",))
+ok(r.returncode == 1 and "/nonexistent" in r.stderr, "a missing program is named", r.stderr)
+rd, wr = os.pipe()
+r = enter(ns, "--errfd", wr, program=("/nonexistent",), fds=(wr,))
+os.close(wr)
+ok(r.stderr == "" and b"/nonexistent" in os.read(rd, 1000), "errors go to --errfd")
+os.close(rd)
+r, _ = work("enter", 999, "--", "/bin/true")
+ok(r.returncode == 1 and "999" in r.stderr, "a bad namespace is named", r.stderr)
+r, _ = work("enter", 999, "--what", "--", "/bin/true")
+ok(r.returncode == 2 and "--what" in r.stderr, "a bad option is named", r.stderr)
+exe = high(os.memfd_create("engine", 0))
+os.write(exe, open(BUSYBOX, "rb").read())
+r = enter(ns, "--chdir", T, "--argv0", "busybox", program=(f"/proc/self/fd/{exe}", "sh", "-c", "pwd; ls /proc/self/fd"), fds=(exe,))
+ok(r.stdout.split("\n")[0] == T, "a program in a memfd, in a folder", r.stderr)
+ok(not set(r.stdout.split()[1:]) & {str(exe), str(ns)}, "it inherits neither itself nor the namespace", r.stdout)
+
+# -- pod namespaces --
+me = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("net", "ipc", "uts")}
+pin = f"{NETNS}/t-pod"
+r, fds = work("ns", "--net", pin, "--ipc", "--uts", "--hostname", "pod-1", "--shm", 1 << 20,
+              "--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.shm_rmid_forced=1",
+              "--sysctl", "net/ipv4/conf/lo/forwarding=0", "--sysctl", "kernel.domainname=dom", reply=True)
+ok(r.returncode == 0 and list(fds) == list("nius"), "ns hands over all four", r.stderr)
+fds = {k: high(v) for k, v in fds.items()}
+links = {k: os.readlink(f"/proc/self/fd/{v}") for k, v in fds.items() if k != "s"}
+ok(not set(links.values()) & set(me.values()) and len(set(links.values())) == 3, "they are new", links)
+ok(os.stat(pin).st_ino == os.fstat(fds["n"]).st_ino, "the pin is the netns")
+ok(os.readlink("/proc/self/ns/net") == me["net"] and os.uname().nodename != "pod-1", "the host's are as before")
+
+
+def inside_pod(cmd):
+    return subprocess.run(["nsenter", f"--net=/proc/{os.getpid()}/fd/{fds['n']}",
+                           f"--ipc=/proc/{os.getpid()}/fd/{fds['i']}", f"--uts=/proc/{os.getpid()}/fd/{fds['u']}",
+                           "/bin/sh", "-c", cmd], capture_output=True, text=True).stdout
+
+
+got = inside_pod("hostname; cat /proc/sys/kernel/domainname /proc/sys/net/ipv4/ip_forward "
+                 "/proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start; "
+                 "cat /proc/sys/net/ipv4/ping_group_range").split()
+ok(got == ["pod-1", "dom", "1", "1", "0", "0", "2147483647"], "hostname, sysctls and defaults are in force", got)
+ok("LOOPBACK,UP" in inside_pod("ip link show lo"), "lo is up")
+ok(pin not in points(enter(ns).stdout), "the pin is not in the template")
+r = enter(ns, "--fdmount", fds["s"], f"{STATE}/mnt/shm", program=(
+    "/bin/sh", "-c", f"echo hi > {STATE}/mnt/shm/x; stat -f -c '%T %b %S' {STATE}/mnt/shm; stat -c %a {STATE}/mnt/shm; "
+    "grep mnt/shm /proc/self/mountinfo"), fds=(fds["s"],))
+ok(r.stdout.startswith("tmpfs 256 4096\n1777\n") and all(o in r.stdout for o in ("nosuid", "nodev", "noexec")),
+   "shm is a tmpfs of that size", r.stdout + r.stderr)
+r = enter(ns, "--fdmount", fds["s"], f"{STATE}/mnt/shm2", program=("/bin/cat", f"{STATE}/mnt/shm2/x"), fds=(fds["s"],))
+ok(r.stdout == "hi\n", "two containers share it", r.stderr)
+ok(not any("shm" in p and p.startswith(STATE) for p, _, _ in mounts()), "the host does not see it")
+r, _ = work("sysctl", fds["n"], "net.ipv4.conf.lo.forwarding=1", fds=(fds["n"],))
+ok(r.returncode == 0 and inside_pod("cat /proc/sys/net/ipv4/conf/lo/forwarding") == "1\n", "a later sysctl", r.stderr)
+r, _ = work("ns", "--net", pin, "--ipc", reply=True)
+ok(r.returncode == 1 and "exist" in r.stderr and any(p == pin for p, _, _ in mounts()),
+   "a pin that exists is refused and stays", r.stderr)
+r, _ = work("ns", "--net", f"{NETNS}/t-bad", "--sysctl", "net.nonsense=1", reply=True)
+ok(r.returncode == 1 and "net.nonsense" in r.stderr and not os.path.exists(f"{NETNS}/t-bad"),
+   "a bad sysctl is named, and no pin stays", r.stderr)
+r, _ = work("ns", "--net", f"{NETNS}/t-bad", "--sysctl", "net/../kernel/panic=1", reply=True)
+ok(r.returncode == 1 and "not a name" in r.stderr, "a sysctl that climbs is refused", r.stderr)
+r, got = work("ns", "--ipc", reply=True)
+ok(r.returncode == 0 and list(got) == ["i"], "a pod on the host's network has no netns")
+r, got = work("ns", reply=True)
+ok(r.returncode == 0 and got == {}, "a pod may have nothing of its own")
+
+# -- the end of a pod --
+r, _ = work("unpin", pin)
+ok(r.returncode == 0 and not os.path.exists(pin) and not any(p == pin for p, _, _ in mounts()), "unpin", r.stderr)
+r, _ = work("unpin", pin)
+ok(r.returncode == 0, "unpin of nothing", r.stderr)
+open(pin, "w").close()
+r, _ = work("unpin", pin)
+ok(r.returncode == 0 and not os.path.exists(pin), "unpin of a half-made pin", r.stderr)
+os.makedirs(f"{T}/tree/a/b")
+open(f"{T}/tree/a/b/c", "w").close()
+os.symlink("/etc", f"{T}/tree/link")
+r, _ = work("rmtree", f"{T}/nothing", f"{T}/tree", f"{L}/work")
+ok(r.returncode == 0 and not os.path.exists(f"{T}/tree") and not os.path.exists(f"{L}/work"), "rmtree", r.stderr)
+os.makedirs(f"{T}/tree2/m"), os.makedirs(f"{T}/tree3")
+subprocess.run(["mount", "-t", "tmpfs", "m", f"{T}/tree2/m"], check=True)
+r, _ = work("rmtree", f"{T}/tree2", f"{T}/tree3")
+ok(r.returncode == 1 and "tree2" in r.stderr and not os.path.exists(f"{T}/tree3"),
+   "rmtree stops at a mount, and goes on with the others", r.stderr)
+
+# -- what it takes --
+def median(f, n=40):
+    times = []
+    for _ in range(n):
+        t = time.monotonic()
+        f()
+        times.append((time.monotonic() - t) * 1000)
+    return statistics.median(times)
+
+
+os.makedirs(f"{L}/work")
+spawn = lambda *a, fds=(): subprocess.run(a, pass_fds=fds, stdout=subprocess.DEVNULL, close_fds=bool(fds))
+plain = median(lambda: spawn(BUSYBOX, "true", fds=(ns,)))
+entered = median(lambda: spawn(WORK, "enter", str(ns), "--", BUSYBOX, "true", fds=(ns,)))
+rooted = median(lambda: spawn(WORK, "enter", str(ns), *overlay, "--", BUSYBOX, "true", fds=(ns,)))
+
+
+def make_and_drop():
+    _, got = work("ns", "--net", pin, "--ipc", "--uts", "--hostname", "h", "--shm", 1 << 26, reply=True)
+    for fd in got.values():
+        os.close(fd)
+    made.append(time.monotonic())
+    work("unpin", pin)
+
+
+made = []
+both = median(make_and_drop, 20)
+print(f"# a program {plain:.2f} ms, entered {entered:.2f} ms, with an overlay {rooted:.2f} ms, ns and unpin {both:.2f} ms")
+
+os.chdir("/")
+subprocess.run(["umount", "-R", "-l", T])
+os.rmdir(T)
+print(f"1..{tests}")
+sys.exit(1 if failed else 0)

@@ -367,7 +367,7 @@ static const struct grpc_method *find_method(struct grpc_call *c, const char *pa
 		err_set(e, ENOSYS, "%s/%s is not implemented", m->service, m->name);
 		return NULL;
 	}
-	err_set(e, ENOSYS, "unknown %s %.200s", known ? "method" : "service in", path);
+	err_set(e, ENOSYS, "unknown %s: %.200s", known ? "method" : "service", path);
 	return NULL;
 }
 

@@ -335,7 +335,7 @@ static void test_refusals(void)
 		int http, code;
 		const char *message;	/* a part of it */
 	} rows[] = {
-		{ "unknown method", METHOD("Nope"), "", 0, { 0 }, 200, 12, "unknown method /" SERVICE "/Nope" },
+		{ "unknown method", METHOD("Nope"), "", 0, { 0 }, 200, 12, "unknown method: /" SERVICE "/Nope" },
 		{ "unknown service", "/x.Y/Nope", "", 0, { 0 }, 200, 12, "/x.Y/Nope" },
 		{ "no path to speak of", "/", "", 0, { 0 }, 200, 12, "unknown service" },
 		{ "a method not built", METHOD("RunPodSandbox"), "", 0, { 0 }, 200, 12,

@@ -67,7 +67,8 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 		print_json(c, v, s);
 		return 0;
 	}
-	printf("%s %s, CRI %s, handlers:", v->runtime_name, v->runtime_version, v->runtime_api_version);
+	printf("%s %s, CRI %s%s", v->runtime_name, v->runtime_version, v->runtime_api_version,
+	       s->n_runtime_handlers ? ", handlers:" : "");
 	for (size_t i = 0; i < s->n_runtime_handlers; i++)
 		if (*s->runtime_handlers[i]->name)
 			printf(" %s", s->runtime_handlers[i]->name);

@@ -8,8 +8,15 @@
 
 void *message_new(struct pool *p, const ProtobufCMessageDescriptor *type)
 {
-	void *m = pool_alloc(p, type->sizeof_message);
-	protobuf_c_message_init(type, m);
+	/* The descriptors come without init functions.  In proto3 all defaults are zero, but a
+	 * string is never NULL. */
+	ProtobufCMessage *m = pool_alloc(p, type->sizeof_message);
+	m->descriptor = type;
+	for (unsigned i = 0; i < type->n_fields; i++) {
+		const ProtobufCFieldDescriptor *f = &type->fields[i];
+		if (f->type == PROTOBUF_C_TYPE_STRING && f->label != PROTOBUF_C_LABEL_REPEATED)
+			*(const void **)((char *)m + f->offset) = f->default_value;
+	}
 	return m;
 }
 

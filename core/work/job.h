@@ -5,8 +5,7 @@
  * one line on stderr (or on job_error_fd()) before exit code 1; 2 is a wrong use.  argv[0] is
  * the job's name.  Fds for the caller go over the socket REPLY_FD (core/sandboxfs/reply.h).
  *
- * crisp-work is static, so that it starts fast.  What needs shared libraries (prepare: JSON) is
- * a program of its own beside it, made of the same parts.
+ * crisp-work is static, so that it starts fast.
  */
 #include "core/base/err.h"
 

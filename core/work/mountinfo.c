@@ -40,8 +40,10 @@ static bool parse_line(char *line, struct mountinfo *m)
 		else if (i == 4)
 			m->point = unescape(word);
 	}
-	for (; word && strcmp(word, "-"); word = strtok_r(NULL, " ", &save))
+	for (; word && strcmp(word, "-"); word = strtok_r(NULL, " ", &save)) {
 		m->shared |= !strncmp(word, "shared:", 7);
+		m->slave |= !strncmp(word, "master:", 7);
+	}
 	return m->point;
 }
 

@@ -6,7 +6,7 @@
 
 struct mountinfo {
 	int id;
-	bool shared;
+	bool shared, slave;	/* both is possible */
 	char *point;	/* unescaped */
 };
 

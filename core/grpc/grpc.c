@@ -180,35 +180,6 @@ void grpc_finish(struct grpc_call *c)
 
 /* -- messages out -- */
 
-/* Pack m behind its prefix into the stream's room, with strings that are UTF-8. */
-static int put_message(struct grpc_call *c, const ProtobufCMessage *m, size_t len, struct err *e)
-{
-	unsigned char *room = http2_room(c->stream, FRAME_PREFIX + len);
-	if (!room)
-		return err_set(e, ENOMEM, "too much output is waiting for its readers");
-	protobuf_c_message_pack(m, room + FRAME_PREFIX);
-	if (message_check(m->descriptor, room + FRAME_PREFIX, len, NULL) == 0) {
-		frame_prefix(room, (uint32_t)len);
-		http2_send(c->stream, FRAME_PREFIX + len);
-		return 0;
-	}
-	/* Rare: mend a copy, as the message may share its strings with the model. */
-	ProtobufCMessage *copy;
-	size_t used;
-	int ret = message_unpack(m->descriptor, grpc_pool(c), room + FRAME_PREFIX, len, &copy, &used, e);
-	if (ret < 0)
-		return ret;
-	message_clean(grpc_pool(c), copy);
-	len = protobuf_c_message_get_packed_size(copy);
-	room = http2_room(c->stream, FRAME_PREFIX + len);
-	if (!room || len > GRPC_MESSAGE_MAX)
-		return err_set(e, ENOMEM, "too much output is waiting for its readers");
-	protobuf_c_message_pack(copy, room + FRAME_PREFIX);
-	frame_prefix(room, (uint32_t)len);
-	http2_send(c->stream, FRAME_PREFIX + len);
-	return 0;
-}
-
 static int check_size(size_t len, struct err *e)
 {
 	if (len > GRPC_MESSAGE_MAX)
@@ -226,15 +197,55 @@ static void respond(struct grpc_call *c)
 	c->responded = true;
 }
 
+/* Room for a message behind its prefix.  Headers go out only once there is room: a failure is
+ * all in one then, and needs no window to be sent. */
+static unsigned char *start_message(struct grpc_call *c, size_t len, struct err *e)
+{
+	unsigned char *room = http2_room(c->stream, FRAME_PREFIX + len);
+	if (!room) {
+		err_set(e, ENOMEM, "too much output is waiting for its readers");
+		return NULL;
+	}
+	respond(c);
+	frame_prefix(room, (uint32_t)len);
+	return room + FRAME_PREFIX;
+}
+
+/* Pack m into the stream's room, with strings that are UTF-8. */
+static int put_message(struct grpc_call *c, const ProtobufCMessage *m, size_t len, struct err *e)
+{
+	assert(m->descriptor == c->method->response);
+	unsigned char *room = start_message(c, len, e);
+	if (!room)
+		return -ENOMEM;
+	protobuf_c_message_pack(m, room);
+	if (message_check(m->descriptor, room, len, NULL) < 0) {
+		/* Rare: mend a copy, as the message may share its strings with the model. */
+		ProtobufCMessage *copy;
+		size_t used;
+		int ret = message_unpack(m->descriptor, grpc_pool(c), room, len, &copy, &used, e);
+		if (ret < 0)
+			return ret;
+		message_clean(grpc_pool(c), copy);
+		len = protobuf_c_message_get_packed_size(copy);
+		ret = check_size(len, e);
+		if (ret < 0)
+			return ret;
+		room = start_message(c, len, e);
+		if (!room)
+			return -ENOMEM;
+		protobuf_c_message_pack(copy, room);
+	}
+	http2_send(c->stream, FRAME_PREFIX + len);
+	return 0;
+}
+
 void grpc_reply(struct grpc_call *c, const ProtobufCMessage *response)
 {
 	struct err e = { 0 };
 	size_t len = protobuf_c_message_get_packed_size(response);
 	assert(c->state == CALL_STATE_RUNNING && !c->method->streaming);
-	if (check_size(len, &e) < 0)
-		return grpc_fail(c, &e);
-	respond(c);
-	if (put_message(c, response, len, &e) < 0)
+	if (check_size(len, &e) < 0 || put_message(c, response, len, &e) < 0)
 		return grpc_fail(c, &e);
 	finish(c, GRPC_OK, "");
 }
@@ -243,16 +254,11 @@ void grpc_reply_packed(struct grpc_call *c, const void *bytes, size_t len)
 {
 	struct err e = { 0 };
 	assert(c->state == CALL_STATE_RUNNING && !c->method->streaming);
-	if (check_size(len, &e) < 0)
-		return grpc_fail(c, &e);
-	unsigned char *room = http2_room(c->stream, FRAME_PREFIX + len);
+	unsigned char *room = check_size(len, &e) < 0 ? NULL : start_message(c, len, &e);
 	if (!room)
-		return grpc_fail_code(c, GRPC_RESOURCE_EXHAUSTED,
-				      "too much output is waiting for its readers");
-	respond(c);
-	frame_prefix(room, (uint32_t)len);
+		return grpc_fail(c, &e);
 	if (len)
-		memcpy(room + FRAME_PREFIX, bytes, len);
+		memcpy(room, bytes, len);
 	http2_send(c->stream, FRAME_PREFIX + len);
 	finish(c, GRPC_OK, "");
 }
@@ -291,7 +297,6 @@ bool grpc_send(struct grpc_call *c, const ProtobufCMessage *message)
 		err_set(&e, E2BIG, "%zu bytes wait for a reader", queued);
 		return break_off(c, &e);
 	}
-	respond(c);
 	if (put_message(c, message, len, &e) < 0)
 		return break_off(c, &e);
 	if (http2_queued(c->stream) <= GRPC_QUEUE_HIGH)

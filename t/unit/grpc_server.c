@@ -429,6 +429,24 @@ static void test_held_requests(void)
 	ok(stat_becomes("connections", 1), "and their memory ends with the connection");
 }
 
+/* The same for responses that nobody reads. */
+static void test_held_responses(void)
+{
+	struct client *c = client_open(path, 0);
+	struct buf b = exec_request("x", NULL, 15 << 20);
+	struct client_call *calls[6];
+	int refused = 0;
+	c->holding = true;
+	for (int i = 0; i < 6; i++)
+		calls[i] = client_call(c, METHOD("ExecSync"), b.data, b.len, NULL);
+	client_run(c, &calls[5]->closed, 5000);
+	for (int i = 0; i < 6; i++)
+		refused += calls[i]->closed && calls[i]->code == 8;
+	ok(refused == 2, "responses of 15 MiB that are not read: %d of 6 refused", refused);
+	client_close(c);
+	buf_free(&b);
+}
+
 static void test_deadline(void)
 {
 	long before = stat_of("cancelled");
@@ -643,6 +661,7 @@ int main(int argc, char **argv)
 	test_refusals();
 	test_limits();
 	test_held_requests();
+	test_held_responses();
 	test_deadline();
 	test_cancel();
 	test_stalled_reader();

@@ -442,7 +442,22 @@ static void test_held_responses(void)
 	client_run(c, &calls[5]->closed, 5000);
 	for (int i = 0; i < 6; i++)
 		refused += calls[i]->closed && calls[i]->code == 8;
-	ok(refused == 2, "responses of 15 MiB that are not read: %d of 6 refused", refused);
+	ok(refused == 2, "responses of 15 MiB without a window: %d of 6 refused", refused);
+	client_close(c);
+
+	/* A window for all of them, and a socket that is not read. */
+	c = client_open(path, 1 << 30);
+	for (int i = 0; i < 6; i++) {
+		calls[i] = client_call(c, METHOD("ExecSync"), b.data, b.len, NULL);
+		client_run(c, NULL, 0);
+		stat_of("sent");
+	}
+	refused = 0;
+	for (int i = 0; i < 6; i++) {
+		client_run(c, &calls[i]->closed, 5000);
+		refused += calls[i]->closed && calls[i]->code == 8;
+	}
+	ok(refused >= 1 && refused <= 2, "... from a socket that is not read: %d of 6", refused);
 	client_close(c);
 	buf_free(&b);
 }

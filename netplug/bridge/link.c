@@ -302,8 +302,8 @@ static int route_default(struct link_sock *s, unsigned index, struct in_addr gat
 	return request_run(s, &q, NULL, NULL);
 }
 
-int link_set_up_pod(struct link_sock *s, const struct link_addr *addrs, const struct in_addr *gateways,
-		    size_t n, struct err *e)
+int link_set_up_pod(struct link_sock *s, const struct link_addr *addrs, size_t n,
+		    struct in_addr gateway, struct err *e)
 {
 	unsigned lo = 0, eth0 = 0;
 	int ret = link_index(s, "lo", &lo);
@@ -318,6 +318,6 @@ int link_set_up_pod(struct link_sock *s, const struct link_addr *addrs, const st
 		ret = addr_add(s, eth0, &addrs[i]);
 	if (ret < 0)
 		return err_set(e, -ret, "set up eth0 in the pod: %s", strerror(-ret));
-	ret = route_default(s, eth0, gateways[0]);
+	ret = route_default(s, eth0, gateway);
 	return ret < 0 ? err_set(e, -ret, "set the pod's default route: %s", strerror(-ret)) : 0;
 }

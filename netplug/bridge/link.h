@@ -44,5 +44,5 @@ int link_each_port(struct link_sock *s, const char *bridge, void (*cb)(void *dat
 		   void *data, struct err *e);
 
 /* In the pod: the loopback and eth0 up, the addresses, the default route. */
-int link_set_up_pod(struct link_sock *s, const struct link_addr *addrs, const struct in_addr *gateways,
-		    size_t n, struct err *e);
+int link_set_up_pod(struct link_sock *s, const struct link_addr *addrs, size_t n,
+		    struct in_addr gateway, struct err *e);

@@ -7,7 +7,7 @@
  *
  *	{"op": "attach"|"detach"|"gc", "bridge", "table", "subnets": ["10.88.0.0/16"],
  *	 "gateways": ["10.88.0.1/16"], "ports": [PORT...],
- *	 attach:	"ensure": bool, "veth", "addrs": ["10.88.0.5/16"]
+ *	 attach:	"ensure": bool, "veth", "addrs": ["10.88.0.5/16"], "gateway": "10.88.0.1"
  *	 detach:	"veth"
  *	 gc:		"live": {veth: true...}; ports are those of all pods }
  *	PORT: ["tcp", "10.1.1.1" or null, host port, "10.88.0.5", pod port]
@@ -49,6 +49,7 @@ struct work {
 	struct rules_net net;
 	struct link_addr gateways[SUBNETS_MAX], addrs[ADDRS_MAX];
 	size_t n_addrs;
+	struct in_addr gateway;
 	struct rules_port *ports;
 	size_t n_ports;
 	const char *veth;
@@ -192,9 +193,8 @@ static int ensure_table(struct work *w, struct err *e)
 
 static int set_up_inside(struct work *w, struct err *e)
 {
-	struct in_addr gateways[ADDRS_MAX] = { w->gateways[0].ip };
 	struct link_sock *s = link_sock_new(w->pool, e);
-	return s ? link_set_up_pod(s, w->addrs, gateways, w->n_addrs, e) : -e->code;
+	return s ? link_set_up_pod(s, w->addrs, w->n_addrs, w->gateway, e) : -e->code;
 }
 
 static int set_up_pod(struct work *w, struct err *e)
@@ -233,8 +233,9 @@ static int remove_pod(struct work *w, struct err *e);
 
 static int attach(struct work *w, struct err *e)
 {
-	if (!w->n_addrs || !w->net.n_subnets)
-		return err_set(e, EINVAL, "addrs and subnets are needed");
+	const char *gateway = json_str(json_get(w->request, "gateway"));
+	if (!w->n_addrs || !w->net.n_subnets || !gateway || inet_pton(AF_INET, gateway, &w->gateway) != 1)
+		return err_set(e, EINVAL, "addrs, gateway and subnets are needed");
 	int ret = json_bool(json_get(w->request, "ensure"), true) ? ensure_node(w, e) : 0;
 	if (ret == 0)
 		ret = ensure_table(w, e);
@@ -305,10 +306,13 @@ static int remove_dead(struct work *w, const struct json *live, struct err *e)
 
 static int gc(struct work *w, struct err *e)
 {
-	int ret = remove_dead(w, json_get(w->request, "live"), e);
-	if (ret < 0 || !w->net.n_subnets)
-		return ret;
-	ret = need_rules(w, e);
+	if (!w->net.n_subnets)
+		return err_set(e, EINVAL, "subnets are needed");
+	int ret = ensure_node(w, e);
+	if (ret == 0)
+		ret = remove_dead(w, json_get(w->request, "live"), e);
+	if (ret == 0)
+		ret = need_rules(w, e);
 	return ret < 0 ? ret : rules_rebuild(w->rules, &w->net, w->ports, w->n_ports, e);
 }
 

@@ -1,0 +1,658 @@
+/*
+ * bridge: pods on a Linux bridge of the node, without anything to install or configure.
+ *
+ * Options: {"bridge": "crisp0", "subnets": ["10.88.0.0/16"], "nft_table": "crisp"}, all may be
+ * missing.  Names are this daemon's own: two daemons on a node need two of each.
+ *
+ * Here is what is decided (addresses, who has which port), from memory, at once; crisp-bridge does
+ * what is to be done.  A pod has one job at a time: a detach that comes during an attach kills its
+ * job and follows it.  gc has the node to itself: it removes what it doesn't know, so nothing may
+ * begin before it has ended.
+ */
+#include "netplug/netplug.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <yajl/yajl_tree.h>
+
+#include "netplug/bridge/pods.h"
+
+enum { NAME_MAX_LINK = 15, NAME_MAX_TABLE = 31, MSG_SIZE = 400, ANSWER_MAX = 4096 };
+
+enum request_kind { REQUEST_ATTACH, REQUEST_DETACH, REQUEST_GC };
+
+struct request {
+	struct request *next;		/* in the queue, behind gc */
+	struct crisp_net *net;
+	struct crisp_net_req *req;	/* NULL: a gc of our own */
+	enum request_kind kind;
+	struct pod *pod;
+	struct crisp_net_job *job;
+	int netns_fd;			/* -1: none */
+	int64_t deadline_ns;
+	char **live;			/* gc: ids */
+	uint32_t n_live;
+	bool cancelled;
+};
+
+struct crisp_net {
+	const struct crisp_net_host *host;
+	char bridge[NAME_MAX_LINK + 1], table[NAME_MAX_TABLE + 1];
+	struct pods pods;
+	bool ensured;			/* bridge and sysctls, since we began */
+	struct request *gc;		/* under way */
+	struct request *queue;		/* what waits for gc, oldest first */
+	char trouble[MSG_SIZE];		/* why the node couldn't be set up, last time; "" */
+};
+
+/* -- options -- */
+
+static int option_name(yajl_val v, const char *name, char *out, size_t max, char *msg, uint32_t cap)
+{
+	const char *s = YAJL_GET_STRING(v);
+	size_t n = s ? strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
+	if (!n || s[n] || n > max || s[0] == '-') {
+		snprintf(msg, cap, "option %s: not a name of at most %zu letters, digits, _ and -", name, max);
+		return -EINVAL;
+	}
+	strcpy(out, s);
+	return 0;
+}
+
+static int option_subnets(struct crisp_net *n, yajl_val v, char *msg, uint32_t cap)
+{
+	size_t len = YAJL_IS_ARRAY(v) ? v->u.array.len : 0;
+	for (size_t i = 0; i < len; i++) {
+		const char *text = YAJL_GET_STRING(v->u.array.values[i]), *why;
+		int ret = ipam_add(&n->pods.ipam, text ? text : "", &why);
+		if (ret < 0) {
+			snprintf(msg, cap, "option subnets: \"%.60s\" %s", text ? text : "", why);
+			return ret;
+		}
+	}
+	if (!len)
+		snprintf(msg, cap, "option subnets: not a list of networks");
+	return len ? 0 : -EINVAL;
+}
+
+static int read_option(struct crisp_net *n, const char *key, yajl_val v, char *msg, uint32_t cap)
+{
+	if (strcmp(key, "bridge") == 0)
+		return option_name(v, key, n->bridge, NAME_MAX_LINK, msg, cap);
+	if (strcmp(key, "nft_table") == 0)
+		return option_name(v, key, n->table, NAME_MAX_TABLE, msg, cap);
+	if (strcmp(key, "subnets") == 0)
+		return option_subnets(n, v, msg, cap);
+	snprintf(msg, cap, "unknown option \"%.60s\"; there are bridge, subnets, nft_table", key);
+	return -EINVAL;
+}
+
+static int read_options(struct crisp_net *n, const char *json, char *msg, uint32_t cap)
+{
+	const char *why;
+	strcpy(n->bridge, "crisp0");
+	strcpy(n->table, "crisp");
+	snprintf(msg, cap, "the options are no JSON object");
+	yajl_val o = yajl_tree_parse(json, NULL, 0);
+	int ret = YAJL_IS_OBJECT(o) ? 0 : -EINVAL;
+	for (size_t i = 0; ret == 0 && i < o->u.object.len; i++)
+		ret = read_option(n, o->u.object.keys[i], o->u.object.values[i], msg, cap);
+	yajl_tree_free(o);
+	if (ret == 0 && !n->pods.ipam.n)
+		ret = ipam_add(&n->pods.ipam, "10.88.0.0/16", &why);
+	return ret;
+}
+
+/* -- ends -- */
+
+static void request_free(struct request *r)
+{
+	if (r->netns_fd >= 0)
+		close(r->netns_fd);
+	for (uint32_t i = 0; i < r->n_live; i++)
+		free(r->live[i]);
+	free(r->live);
+	free(r);
+}
+
+static void answer(struct crisp_net *n, struct crisp_net_req *req, int err, const char *msg)
+{
+	struct crisp_net_result res = { .size = sizeof(res), .err = err, .msg = err ? msg : NULL };
+	n->host->done(req, &res);
+}
+
+static void answer_attached(struct request *r)
+{
+	struct pod *p = r->pod;
+	char cidr[IPAM_TEXT + 4], ip[IPAM_TEXT];
+	struct ipam_subnet *s = ipam_find(&r->net->pods.ipam, p->ip);
+	pod_write_ip(p->ip, ip);
+	snprintf(cidr, sizeof(cidr), "%s/%u", ip, s->prefix);
+	char *state = pod_state_text(p);
+	const struct crisp_net_addr addr = {
+		.size = sizeof(addr), .cidr = cidr, .gateway = s->gateway, .ifname = "eth0",
+	};
+	const struct crisp_net_result res = {
+		.size = sizeof(res), .addrs = &addr, .n_addrs = 1, .state = state,
+	};
+	r->net->host->done(r->req, &res);
+	free(state);
+}
+
+/* -- the worker's request and answer -- */
+
+static void put_node(struct crisp_net *n, yajl_gen g, const char *op)
+{
+	char cidr[IPAM_TEXT + 4];
+	const struct { const char *key, *value; } texts[] = {
+		{ "op", op }, { "bridge", n->bridge }, { "table", n->table },
+	};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		pod_put_str(g, texts[i].key);
+		pod_put_str(g, texts[i].value);
+	}
+	pod_put_str(g, "subnets");
+	yajl_gen_array_open(g);
+	for (size_t i = 0; i < n->pods.ipam.n; i++)
+		pod_put_str(g, n->pods.ipam.subnets[i].text);
+	yajl_gen_array_close(g);
+	pod_put_str(g, "gateways");
+	yajl_gen_array_open(g);
+	for (size_t i = 0; i < n->pods.ipam.n; i++) {
+		snprintf(cidr, sizeof(cidr), "%s/%u", n->pods.ipam.subnets[i].gateway,
+			 n->pods.ipam.subnets[i].prefix);
+		pod_put_str(g, cidr);
+	}
+	yajl_gen_array_close(g);
+}
+
+static void put_pod(struct request *r, yajl_gen g)
+{
+	const struct pod *p = r->pod;
+	char text[IPAM_TEXT + 4];
+	pod_put_str(g, "veth");
+	pod_put_str(g, p->veth);
+	pod_put_str(g, "ports");
+	yajl_gen_array_open(g);
+	pod_put_ports(p, g);
+	yajl_gen_array_close(g);
+	if (r->kind != REQUEST_ATTACH)
+		return;
+	const struct ipam_subnet *s = ipam_find(&r->net->pods.ipam, p->ip);
+	pod_put_str(g, "addrs");
+	yajl_gen_array_open(g);
+	pod_write_ip(p->ip, text);
+	snprintf(text + strlen(text), 4, "/%u", s->prefix);
+	pod_put_str(g, text);
+	yajl_gen_array_close(g);
+	pod_put_str(g, "gateway");
+	pod_put_str(g, s->gateway);
+	pod_put_str(g, "ensure");
+	yajl_gen_bool(g, !r->net->ensured);
+}
+
+static bool is_live(const struct request *gc, const char *id)
+{
+	for (uint32_t i = 0; i < gc->n_live; i++)
+		if (strcmp(gc->live[i], id) == 0)
+			return true;
+	return false;
+}
+
+
+/* A pod with a job under way lives as far as gc goes; the ports of one that leaves don't. */
+static void put_live(struct request *gc, yajl_gen g)
+{
+	char veth[VETH_NAME];
+	for (struct pod *p = gc->net->pods.first; p; p = p->next)
+		p->doomed = !p->running && !is_live(gc, p->id);
+	pod_put_str(g, "live");
+	yajl_gen_map_open(g);
+	for (uint32_t i = 0; i < gc->n_live; i++) {
+		if (pod_veth_name(gc->live[i], veth) < 0)
+			continue;
+		pod_put_str(g, veth);
+		yajl_gen_bool(g, 1);
+	}
+	for (const struct pod *p = gc->net->pods.first; p; p = p->next) {
+		if (!p->running)
+			continue;
+		pod_put_str(g, p->veth);
+		yajl_gen_bool(g, 1);
+	}
+	yajl_gen_map_close(g);
+	pod_put_str(g, "ports");
+	yajl_gen_array_open(g);
+	for (const struct pod *p = gc->net->pods.first; p; p = p->next)
+		if (!p->doomed && p->state != POD_STATE_DETACHING)
+			pod_put_ports(p, g);
+	yajl_gen_array_close(g);
+}
+
+static void handle_exit(void *data, const struct crisp_net_exit *x);
+
+static int request_run(struct request *r)
+{
+	static const char *const ops[] = {
+		[REQUEST_ATTACH] = "attach", [REQUEST_DETACH] = "detach", [REQUEST_GC] = "gc",
+	};
+	yajl_gen g = yajl_gen_alloc(NULL);
+	yajl_gen_map_open(g);
+	put_node(r->net, g, ops[r->kind]);
+	if (r->kind == REQUEST_GC)
+		put_live(r, g);
+	else
+		put_pod(r, g);
+	yajl_gen_map_close(g);
+	const unsigned char *text;
+	size_t len;
+	yajl_gen_get_buf(g, &text, &len);
+	const struct crisp_net_plan plan = {
+		.size = sizeof(plan),
+		.path = "crisp-bridge",
+		.argv = (const char *const[]){ "crisp-bridge", NULL },
+		.fds = &(struct crisp_net_spawn_fd){ r->netns_fd, 3 },
+		.n_fds = r->netns_fd >= 0,
+		.out_max = ANSWER_MAX,
+		.err_max = ANSWER_MAX,
+		.input = text,
+		.input_len = len,
+		.deadline_ns = r->deadline_ns,
+	};
+	r->job = r->net->host->spawn(r->net->host, &plan, handle_exit, r);
+	yajl_gen_free(g);
+	return r->job ? 0 : -EINVAL;
+}
+
+struct outcome {
+	int err;
+	char msg[MSG_SIZE];
+	bool made;
+};
+
+static void read_answer(const struct crisp_net_exit *x, struct outcome *o)
+{
+	yajl_val v = yajl_tree_parse(x->out, NULL, 0);
+	yajl_val code = yajl_tree_get(v, (const char *[]){ "errno", NULL }, yajl_t_number);
+	yajl_val msg = yajl_tree_get(v, (const char *[]){ "msg", NULL }, yajl_t_string);
+	if (code && YAJL_IS_INTEGER(code)) {
+		o->err = -(int)YAJL_GET_INTEGER(code);
+		snprintf(o->msg, sizeof(o->msg), "%s", msg ? YAJL_GET_STRING(msg) : "");
+	} else if (!YAJL_IS_OBJECT(v)) {
+		o->err = -EIO;
+		snprintf(o->msg, sizeof(o->msg), "crisp-bridge ended with %s %d: %.200s",
+			 WIFSIGNALED(x->wait_status) ? "signal" : "code",
+			 WIFSIGNALED(x->wait_status) ? WTERMSIG(x->wait_status) : WEXITSTATUS(x->wait_status),
+			 x->err_out);
+	}
+	o->made = yajl_tree_get(v, (const char *[]){ "made", NULL }, yajl_t_true) != NULL;
+	yajl_tree_free(v);
+}
+
+static struct outcome read_exit(const struct crisp_net_exit *x)
+{
+	struct outcome o = { .err = x->err };
+	if (x->err == 0)
+		read_answer(x, &o);
+	else
+		snprintf(o.msg, sizeof(o.msg), "%s", x->msg ? x->msg : "");
+	return o;
+}
+
+/* -- running and queueing -- */
+
+static struct request *request_new(struct crisp_net *n, struct crisp_net_req *req, enum request_kind kind,
+				   struct pod *pod, int netns_fd, int64_t deadline_ns)
+{
+	struct request *r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	*r = (struct request){ .net = n, .req = req, .kind = kind, .pod = pod, .deadline_ns = deadline_ns };
+	r->netns_fd = netns_fd > 0 ? fcntl(netns_fd, F_DUPFD_CLOEXEC, 3) : -1;
+	return r;
+}
+
+static void enqueue(struct request *r)
+{
+	struct request **at = &r->net->queue;
+	while (*at)
+		at = &(*at)->next;
+	r->next = NULL;
+	*at = r;
+}
+
+/* Run now, or after gc.  0 or -errno, then r is gone. */
+static int request_begin(struct request *r)
+{
+	if (r->kind != REQUEST_GC)
+		r->pod->running = r;
+	if (r->net->gc) {
+		enqueue(r);
+		return 0;
+	}
+	if (r->kind == REQUEST_GC)
+		r->net->gc = r;
+	int ret = request_run(r);
+	if (ret == 0)
+		return 0;
+	if (r->kind == REQUEST_GC)
+		r->net->gc = NULL;
+	else
+		r->pod->running = NULL;
+	request_free(r);
+	return ret;
+}
+
+static void settle_attach(struct request *r, struct outcome *o);
+static void settle_detach(struct request *r, struct outcome *o);
+static void settle_gc(struct request *r, struct outcome *o);
+
+static void run_waiting(struct request *r)
+{
+	struct crisp_net *n = r->net;
+	struct crisp_net_req *req = r->req;
+	struct pod *p = r->pod;
+	p->waiting = NULL;
+	p->state = POD_STATE_DETACHING;
+	int ret = request_begin(r);
+	if (ret == 0)
+		return;
+	p->state = POD_STATE_LEFT;
+	answer(n, req, ret, "crisp-bridge could not be started");
+}
+
+/* The one end of each request that was accepted. */
+static void request_end(struct request *r, struct outcome *o)
+{
+	static void (*const settle[])(struct request *r, struct outcome *o) = {
+		[REQUEST_ATTACH] = settle_attach, [REQUEST_DETACH] = settle_detach, [REQUEST_GC] = settle_gc,
+	};
+	struct pod *p = r->pod;
+	struct request *then = p ? p->waiting : NULL;
+	if (p)
+		p->running = NULL;
+	if (r->cancelled && o->err)
+		o->err = -ECANCELED;
+	settle[r->kind](r, o);		/* forgets p, unless something waits */
+	request_free(r);
+	if (then)
+		run_waiting(then);
+}
+
+static void run_queue(struct crisp_net *n)
+{
+	struct request *r = n->queue;
+	n->queue = NULL;
+	for (struct request *next; r; r = next) {
+		next = r->next;
+		struct outcome o = { .err = -EIO, .msg = "crisp-bridge could not be started" };
+		if (n->gc)		/* one that was queued is under way */
+			enqueue(r);
+		else if (r->kind == REQUEST_GC && (n->gc = r) && request_run(r) < 0) {
+			n->gc = NULL;
+			request_end(r, &o);
+		} else if (r->kind != REQUEST_GC && request_run(r) < 0) {
+			request_end(r, &o);
+		}
+	}
+}
+
+static void handle_exit(void *data, const struct crisp_net_exit *x)
+{
+	struct request *r = data;
+	struct crisp_net *n = r->net;
+	bool was_gc = r->kind == REQUEST_GC;
+	struct outcome o = read_exit(x);
+	if (was_gc)
+		n->gc = NULL;
+	request_end(r, &o);
+	if (was_gc)
+		run_queue(n);
+}
+
+/* -- ends of operations -- */
+
+static void begin_own_gc(struct crisp_net *n);
+
+static bool others_have_ports(const struct crisp_net *n, const struct pod *but)
+{
+	for (const struct pod *p = n->pods.first; p; p = p->next)
+		if (p != but && p->n_ports)
+			return true;
+	return false;
+}
+
+static void settle_attach(struct request *r, struct outcome *o)
+{
+	struct crisp_net *n = r->net;
+	struct pod *p = r->pod;
+	p->state = o->err ? POD_STATE_LEFT : POD_STATE_ATTACHED;
+	if (o->err) {
+		answer(n, r->req, o->err, o->msg);
+		return;
+	}
+	n->ensured = true;
+	n->trouble[0] = 0;
+	answer_attached(r);
+	if (o->made && others_have_ports(n, p)) {
+		n->host->log(n->host, CRISP_NET_LOG_WARN, "the nftables table was gone: all host ports are "
+			     "set up anew", (const char *const[]){ "table", n->table, NULL });
+		begin_own_gc(n);
+	}
+}
+
+static void settle_detach(struct request *r, struct outcome *o)
+{
+	answer(r->net, r->req, o->err, o->msg);
+	if (o->err == 0 && !r->pod->waiting)
+		pods_forget(&r->net->pods, r->pod);
+	else
+		r->pod->state = POD_STATE_LEFT;
+}
+
+static void settle_gc(struct request *r, struct outcome *o)
+{
+	struct crisp_net *n = r->net;
+	n->ensured |= o->err == 0;
+	snprintf(n->trouble, sizeof(n->trouble), "%s", o->err ? o->msg : "");
+	for (struct pod *p = n->pods.first, *next; o->err == 0 && p; p = next) {
+		next = p->next;
+		if (p->doomed && !p->running)
+			pods_forget(&n->pods, p);
+	}
+	if (r->req)
+		answer(n, r->req, o->err, o->msg);
+	else if (o->err)
+		n->host->log(n->host, CRISP_NET_LOG_ERROR, "host ports could not be set up anew",
+			     (const char *const[]){ "err", o->msg, NULL });
+}
+
+/* -- operations -- */
+
+static int bridge_attach(struct crisp_net *n, struct crisp_net_req *req,
+			 const struct crisp_net_attach_args *a)
+{
+	char msg[MSG_SIZE] = "";
+	struct pod *p;
+	if (a->flags || a->netns_fd <= 0 || !a->pod_id)
+		return -EINVAL;
+	int ret = pods_new(&n->pods, a, &p, msg, sizeof(msg));
+	if (ret < 0) {
+		answer(n, req, ret, msg);
+		return 0;
+	}
+	struct request *r = request_new(n, req, REQUEST_ATTACH, p, a->netns_fd, a->deadline_ns);
+	ret = r ? request_begin(r) : -ENOMEM;
+	if (ret < 0)
+		pods_forget(&n->pods, p);
+	return ret;
+}
+
+static int bridge_detach(struct crisp_net *n, struct crisp_net_req *req, const struct crisp_net_pod_args *a)
+{
+	struct pod *p;
+	if (a->flags || !a->pod_id || pods_recall(&n->pods, a->pod_id, a->state, &p) < 0)
+		return -EINVAL;
+	if (p->waiting)
+		return -EBUSY;
+	struct request *r = request_new(n, req, REQUEST_DETACH, p, -1, a->deadline_ns);
+	if (!r)
+		return -ENOMEM;
+	p->state = POD_STATE_DETACHING;
+	if (!p->running)
+		return request_begin(r);
+	p->waiting = r;
+	if (p->running->job)
+		n->host->job_kill(p->running->job);
+	return 0;
+}
+
+static char **copy_ids(const char *const *from, uint32_t n)
+{
+	char **to = calloc((size_t)n + 1, sizeof(*to));
+	for (uint32_t i = 0; to && i < n; i++)
+		to[i] = strdup(from[i]);
+	return to;
+}
+
+static int bridge_gc(struct crisp_net *n, struct crisp_net_req *req, const struct crisp_net_gc_args *a)
+{
+	struct request *r = request_new(n, req, REQUEST_GC, NULL, -1, a->deadline_ns);
+	if (!r)
+		return -ENOMEM;
+	r->live = copy_ids(a->live, a->n_live);
+	r->n_live = r->live ? a->n_live : 0;
+	return request_begin(r);
+}
+
+/* With all pods live: the table as it should be. */
+static void begin_own_gc(struct crisp_net *n)
+{
+	struct request *r = request_new(n, NULL, REQUEST_GC, NULL, -1, 0);
+	if (!r)
+		return;
+	r->live = calloc(n->pods.n + 1, sizeof(*r->live));
+	for (const struct pod *p = n->pods.first; r->live && p; p = p->next)
+		r->live[r->n_live++] = strdup(p->id);
+	request_begin(r);
+}
+
+static int bridge_adopt(struct crisp_net *n, const char *pod_id, const char *state)
+{
+	struct pod *p;
+	return state && state[0] ? pods_recall(&n->pods, pod_id, state, &p) : 0;
+}
+
+static struct request *find_request(struct crisp_net *n, const struct crisp_net_req *req)
+{
+	if (n->gc && n->gc->req == req)
+		return n->gc;
+	for (struct request *r = n->queue; r; r = r->next)
+		if (r->req == req)
+			return r;
+	for (struct pod *p = n->pods.first; p; p = p->next) {
+		if (p->running && p->running->req == req)
+			return p->running;
+		if (p->waiting && p->waiting->req == req)
+			return p->waiting;
+	}
+	return NULL;
+}
+
+/* What has no job yet ends here; gc, which the rest waits for, is soon at its end anyway. */
+static void bridge_cancel(struct crisp_net *n, struct crisp_net_req *req)
+{
+	struct request *r = find_request(n, req);
+	if (!r)
+		return;
+	r->cancelled = true;
+	if (r->job) {
+		n->host->job_kill(r->job);
+		return;
+	}
+	if (r->pod && r->pod->waiting == r) {
+		r->pod->waiting = NULL;
+		answer(n, req, -ECANCELED, "");
+		request_free(r);
+		return;
+	}
+	struct request **at = &n->queue;
+	while (*at && *at != r)
+		at = &(*at)->next;
+	if (*at)
+		*at = r->next;
+	struct outcome o = { .err = -ECANCELED };
+	request_end(r, &o);
+}
+
+static int bridge_status(struct crisp_net *n, const char **reason)
+{
+	*reason = n->trouble;
+	return n->trouble[0] ? -EIO : 0;
+}
+
+static void bridge_close(struct crisp_net *n)
+{
+	for (struct request *r = n->queue, *next; r; r = next) {
+		next = r->next;
+		if (r->pod)
+			r->pod->running = NULL;
+		request_free(r);
+	}
+	if (n->gc)
+		request_free(n->gc);
+	for (struct pod *p = n->pods.first; p; p = p->next) {
+		if (p->running)
+			request_free(p->running);
+		if (p->waiting)
+			request_free(p->waiting);
+	}
+	pods_free(&n->pods);
+	free(n);
+}
+
+static int bridge_open(const struct crisp_net_host *h, const char *options_json, struct crisp_net **out,
+		       char *msg, uint32_t msg_cap)
+{
+	struct crisp_net *n = calloc(1, sizeof(*n));
+	if (!n)
+		return -ENOMEM;
+	n->host = h;
+	int ret = read_options(n, options_json, msg, msg_cap);
+	if (ret < 0)
+		bridge_close(n);
+	else
+		*out = n;
+	return ret;
+}
+
+const struct crisp_netplug *crisp_netplug_v0(void)
+{
+	static const struct crisp_net_ops ops = {
+		.size = sizeof(ops),
+		.open = bridge_open,
+		.close = bridge_close,
+		.status = bridge_status,
+		.adopt = bridge_adopt,
+		.attach = bridge_attach,
+		.detach = bridge_detach,
+		.gc = bridge_gc,
+		.cancel = bridge_cancel,
+	};
+	static const struct crisp_netplug plug = {
+		.magic = CRISP_NETPLUG_MAGIC,
+		.size = sizeof(plug),
+		.major = CRISP_NETPLUG_MAJOR,
+		.minor = CRISP_NETPLUG_MINOR,
+		.name = "bridge",
+		.version = "0.1",
+		.ops = &ops,
+	};
+	return &plug;
+}

@@ -1,5 +1,5 @@
 /* ctnetlink by libmnl, see the header: a dump, then a delete for each flow that was meant. */
-#include "netplug/bridge/flows.h"
+#include "netplug/bridge/work/flows.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 #include "core/base/list.h"
 #include "core/base/pool.h"
-#include "netplug/bridge/rules.h"
+#include "netplug/bridge/work/rules.h"
 
 enum { ANSWER_SIZE = 32768, FLOWS_MAX = 65536 };
 

@@ -35,9 +35,9 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/pool.h"
-#include "netplug/bridge/flows.h"
-#include "netplug/bridge/link.h"
-#include "netplug/bridge/rules.h"
+#include "netplug/bridge/work/flows.h"
+#include "netplug/bridge/work/link.h"
+#include "netplug/bridge/work/rules.h"
 
 enum { POD_NETNS = 3, REQUEST_MAX = 8 << 20, ADDRS_MAX = 4, SUBNETS_MAX = 16 };
 

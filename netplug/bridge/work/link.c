@@ -1,5 +1,5 @@
 /* rtnetlink by libmnl, see the header. */
-#include "netplug/bridge/link.h"
+#include "netplug/bridge/work/link.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
  * nftables by libnftables, see the header: text in, one transaction each.  The library gives back
  * errors as text only, which is where the kernel's reason is read from.
  */
-#include "netplug/bridge/rules.h"
+#include "netplug/bridge/work/rules.h"
 
 #include <errno.h>
 #include <string.h>

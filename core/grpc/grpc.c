@@ -484,6 +484,11 @@ void grpc_server_shutdown(struct grpc_server *s)
 	http2_server_shutdown(s->http2);
 }
 
+void grpc_server_close(struct grpc_server *s)
+{
+	http2_server_close(s->http2);
+}
+
 void grpc_server_set_preface_ms(struct grpc_server *s, uint64_t ms)
 {
 	http2_server_set_preface_ms(s->http2, ms);

@@ -69,6 +69,9 @@ struct grpc_server *grpc_server_new(struct loop *l, struct pool *p, int listen_f
 /* Stop listening, GOAWAY to all.  Calls under way may end; each connection closes after its
  * last.  May be repeated. */
 void grpc_server_shutdown(struct grpc_server *s);
+/* Drop all connections now; on_cancel is called for what runs.  From the loop, not from within a
+ * callback of a call.  For the end of the process, after a shutdown that had its time. */
+void grpc_server_close(struct grpc_server *s);
 /* How long a new connection may be silent; HTTP2_PREFACE_MS until it is set. */
 void grpc_server_set_preface_ms(struct grpc_server *s, uint64_t ms);
 /* Open connections, for the dump and for a patient shutdown. */

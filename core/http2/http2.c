@@ -567,6 +567,14 @@ void http2_server_shutdown(struct http2_server *hs)
 	}
 }
 
+void http2_server_close(struct http2_server *hs)
+{
+	hs->stopping = true;
+	sock_listener_stop(&hs->listener);
+	while (!list_empty(&hs->connections))
+		connection_close(container_of(hs->connections.next, struct connection, link));
+}
+
 void http2_server_set_preface_ms(struct http2_server *hs, uint64_t ms)
 {
 	hs->preface_ms = ms;

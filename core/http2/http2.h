@@ -68,6 +68,8 @@ struct http2_handler {
 struct http2_server *http2_server_new(struct loop *l, struct pool *p, int listen_fd,
 				      const struct http2_handler *h, void *user);
 void http2_server_shutdown(struct http2_server *s);	/* no new ones; GOAWAY to all */
+/* Drop all connections now, with `gone` for their streams.  Not from within a handler. */
+void http2_server_close(struct http2_server *s);
 /* For connections to come; HTTP2_PREFACE_MS until it is set. */
 void http2_server_set_preface_ms(struct http2_server *s, uint64_t ms);
 size_t http2_server_connections(const struct http2_server *s);

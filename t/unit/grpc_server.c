@@ -183,6 +183,7 @@ static const struct grpc_method methods[] = {
 
 static void handle_term(struct loop_signal *s, int signo)
 {
+	grpc_server_close(server);
 	loop_stop(loop);
 }
 
@@ -208,7 +209,7 @@ static int serve(const char *path, uint64_t preface_ms)
 	loop_signal_start(&usr1, loop, root, SIGUSR1, handle_usr1, NULL);
 	loop_run(loop);
 	pool_destroy(root);
-	return 0;
+	return waiting ? 3 : 0;
 }
 
 /* -- the tests -- */
@@ -602,11 +603,13 @@ static void test_too_many(void)
 
 static void test_shutdown(pid_t pid)
 {
-	struct client *c = open_client(), *idle = open_client();
+	struct client *c = open_client(), *idle = open_client(), *busy = open_client();
 	struct client_call *call = client_call(c, METHOD("UpdateRuntimeConfig"), "", 0, NULL);
 	client_run(c, NULL, 0);
 	client_run(idle, NULL, 50);
-	stat_becomes("waiting", 1);
+	start_exec(busy, "wait", NULL);
+	client_run(busy, NULL, 0);
+	stat_becomes("waiting", 2);
 	kill(pid, SIGUSR1);
 	client_run(idle, &idle->goaway, 2000);
 	ok(idle->goaway && client_sees_close(idle->fd, 2000), "shutdown: GOAWAY, and an idle connection ends");
@@ -614,6 +617,11 @@ static void test_shutdown(pid_t pid)
 	ok(c->goaway && call->closed && call->code == 0, "a running call ends well");
 	ok(client_sees_close(c->fd, 2000), "then its connection ends");
 	ok(client_connect(path) < 0, "nobody listens");
+	int status;
+	kill(pid, SIGTERM);
+	ok(client_sees_close(busy->fd, 5000), "what still waits then ends with the server");
+	ok(waitpid(pid, &status, 0) == pid && status == 0, "which has told all, and leaks nothing: %d", status);
+	client_close(busy);
 	client_close(c);
 	client_close(idle);
 }
@@ -686,9 +694,6 @@ int main(int argc, char **argv)
 	test_too_many();
 	test_listen();
 	test_shutdown(pid);
-	int status;
-	kill(pid, SIGTERM);
-	ok(waitpid(pid, &status, 0) == pid && status == 0, "the server ends well, leaks nothing: %d", status);
 	unlink(path);
 	rmdir(dir);
 	return done();

@@ -34,6 +34,8 @@ int reply_receive(int sock, char letters[REPLY_FDS_MAX + 1], int fds[REPLY_FDS_M
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
 			    .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && errno == EAGAIN)
+		return err_set(e, EPROTO, "the worker has handed over nothing");
 	if (n < 0)
 		return err_sys(e, "take what the worker hands over");
 	letters[n] = 0;

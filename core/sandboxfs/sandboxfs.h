@@ -32,8 +32,8 @@ const char *sandboxfs_mnt_dir(const struct sandboxfs *fs);
 /* p's copy of NETNS_DIR/<prefix><id>. */
 const char *sandboxfs_pin_path(const struct sandboxfs *fs, struct pool *p, const char *id);
 
-/* Start-up, once: makes (or, after a restart, you keep) the template.  mntns: the callee's fd,
- * -1 on failure. */
+/* At start-up; keep the fd in the keeper, so that a new core need not make another.  mntns: the
+ * callee's fd, -1 on failure.  Makes the host's root a shared mount where it is not. */
 typedef void sandbox_template_cb(void *data, int ret, int mntns, const struct err *e);
 struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb, void *data);
 
@@ -61,11 +61,11 @@ struct spawn *sandboxfs_make_ns(struct sandboxfs *fs, struct pool *p, const stru
 /* The check of sysctls alone, without a worker: 0 or -EINVAL. */
 int sandboxfs_check_sysctls(const struct sandbox_ns *ns, struct err *e);
 /* Sysctls of interfaces that exist only once the network is attached (net.ipv4.conf.eth0.x) are
- * left out by make_ns.  Writes those of ns, in the netns; fds->net and the callback's fds are
- * not used.  Are there any? */
+ * left out by make_ns.  Are there any in ns? */
 bool sandboxfs_has_late_sysctls(const struct sandbox_ns *ns);
 
 typedef void sandbox_done_cb(void *data, int ret, const struct err *e);
+/* Writes those of ns.  net: the netns, borrowed; -1: the worker opens ns->pin. */
 struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p, const struct sandbox_ns *ns,
 				     int net, uint64_t timeout_ms, sandbox_done_cb *cb, void *data);
 /* Unmount (lazily) and unlink; a pin that is not there is fine. */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,6 +65,21 @@ enum sysctl_kind sysctl_kind(const char *key)
 	if (!strncmp(path, "net/", 4))
 		return of_interface(path) ? SYSCTL_KIND_NET_LATE : SYSCTL_KIND_NET;
 	return SYSCTL_KIND_NONE;
+}
+
+int sysctl_check(const char *key, bool ipc, bool uts, bool net, struct err *e)
+{
+	static const char *const names[] = {
+		[SYSCTL_KIND_IPC] = "ipc", [SYSCTL_KIND_UTS] = "uts",
+		[SYSCTL_KIND_NET] = "network", [SYSCTL_KIND_NET_LATE] = "network",
+	};
+	enum sysctl_kind kind = sysctl_kind(key);
+	bool own = kind == SYSCTL_KIND_IPC ? ipc : kind == SYSCTL_KIND_UTS ? uts : net;
+	if (kind == SYSCTL_KIND_NONE)
+		return err_set(e, EINVAL, "sysctl \"%s\": unknown, or not of a namespace", key);
+	if (!own)
+		return err_set(e, EINVAL, "sysctl \"%s\": the pod is in the host's %s namespace", key, names[kind]);
+	return 0;
 }
 
 int sysctl_write(const char *key, const char *value, struct err *e)

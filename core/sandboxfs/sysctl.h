@@ -1,5 +1,7 @@
 #pragma once
 /* Which sysctls a pod may have, and what they hang on. */
+#include <stdbool.h>
+
 #include "core/base/err.h"
 
 enum sysctl_kind {
@@ -12,5 +14,7 @@ enum sysctl_kind {
 
 /* By name, "kernel.shmmax" or "kernel/shmmax". */
 enum sysctl_kind sysctl_kind(const char *key);
+/* May a pod with these namespaces of its own set it?  -EINVAL says why not. */
+int sysctl_check(const char *key, bool ipc, bool uts, bool net, struct err *e);
 /* Write it, in the namespaces of the caller. */
 int sysctl_write(const char *key, const char *value, struct err *e);

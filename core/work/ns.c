@@ -114,11 +114,14 @@ static void set_defaults(const struct ns_plan *p)
 			sysctl_write(defaults[i][0], defaults[i][1], NULL);
 }
 
-static int set_sysctl(char *setting, struct err *e)
+/* Checked here too: what is not the pod's own would be the host's. */
+static int set_sysctl(char *setting, bool ipc, bool uts, bool net, struct err *e)
 {
 	char *eq = strchr(setting, '=');
 	*eq = 0;
-	int ret = sysctl_write(setting, eq + 1, e);
+	int ret = sysctl_check(setting, ipc, uts, net, e);
+	if (ret == 0)
+		ret = sysctl_write(setting, eq + 1, e);
 	*eq = '=';
 	return ret;
 }
@@ -134,7 +137,7 @@ static int set_up(struct ns_plan *p, struct err *e)
 			set_defaults(p);
 	}
 	for (int i = 0; i < p->n_sysctls && ret == 0; i++)
-		ret = set_sysctl(p->sysctls[i], e);
+		ret = set_sysctl(p->sysctls[i], p->ipc, p->uts, p->pin, e);
 	return ret;
 }
 
@@ -159,20 +162,23 @@ static void take_back(const struct ns_plan *p)
 
 static int hand_over(const struct ns_plan *p, int shm, struct err *e)
 {
-	struct { bool wanted; char letter; const char *path; } const spaces[] = {
+	struct { bool wanted; char letter; const char *path; } const files[] = {
 		{ p->pin, 'n', "/proc/self/ns/net" },
 		{ p->ipc, 'i', "/proc/self/ns/ipc" },
 		{ p->uts, 'u', "/proc/self/ns/uts" },
+		{ true, 'h', "/etc/hosts" },	/* a host may have neither of these */
+		{ true, 'r', "/etc/resolv.conf" },
 	};
 	char letters[REPLY_FDS_MAX + 1] = "";
 	int fds[REPLY_FDS_MAX], n = 0;
-	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++) {
-		if (!spaces[i].wanted)
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		if (!files[i].wanted)
 			continue;
-		fds[n] = open(spaces[i].path, O_RDONLY | O_CLOEXEC);
-		if (fds[n] < 0)
-			return err_sys(e, "open %s", spaces[i].path);
-		letters[n++] = spaces[i].letter;
+		fds[n] = open(files[i].path, O_RDONLY | O_CLOEXEC);
+		if (fds[n] >= 0)
+			letters[n++] = files[i].letter;
+		else if (errno != ENOENT)
+			return err_sys(e, "open %s", files[i].path);
 	}
 	if (shm >= 0) {
 		fds[n] = shm;
@@ -205,15 +211,17 @@ int job_ns(int argc, char **argv, struct err *e)
 
 int job_sysctl(int argc, char **argv, struct err *e)
 {
-	int net = argc > 2 ? job_number(argv[1]) : -1;
-	if (net < 0)
+	if (argc < 3)
 		return job_usage(e, "no netns or no sysctl");
+	auto_close int net = open(argv[1], O_RDONLY | O_CLOEXEC);
+	if (net < 0)
+		return err_sys(e, "open %s", argv[1]);
 	if (setns(net, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the netns");
+		return err_sys(e, "enter the netns %s", argv[1]);
 	for (int i = 2; i < argc; i++) {
 		if (!strchr(argv[i], '='))
 			return job_usage(e, argv[i]);
-		int ret = set_sysctl(argv[i], e);
+		int ret = set_sysctl(argv[i], false, false, true, e);
 		if (ret < 0)
 			return ret;
 	}

@@ -34,7 +34,7 @@
 struct template {
 	char netns_dir[PATH_MAX], mnt_dir[PATH_MAX];
 	int host_ns;		/* the mount namespace we came from */
-	char *parent;		/* mount point of what mnt_dir lies on; NULL: mnt_dir is a mount itself */
+	char parent[PATH_MAX];	/* mount point of what mnt_dir lies on; "": mnt_dir is a mount itself */
 	bool parent_shared;
 };
 
@@ -113,7 +113,7 @@ static int prepare_host(struct template *t, struct err *e)
 	if (!m)
 		ret = err_set(e, ENOENT, "find the mount of %s", t->mnt_dir);
 	else if (strcmp(m->point, t->mnt_dir))
-		t->parent = strdup(m->point);
+		snprintf(t->parent, sizeof(t->parent), "%s", m->point);
 	t->parent_shared = m && m->shared;
 	mountinfo_free(&all);
 	return ret;
@@ -179,11 +179,11 @@ static int begin_namespace(const struct template *t, struct err *e)
 
 static int make_mnt(const struct template *t, struct err *e)
 {
-	auto_close int host_parent = t->parent ? open(t->parent, O_PATH | O_CLOEXEC) : -1;
+	auto_close int host_parent = t->parent[0] ? open(t->parent, O_PATH | O_CLOEXEC) : -1;
 	int ret = begin_namespace(t, e);
 	if (ret < 0)
 		return ret;
-	if (!t->parent)
+	if (!t->parent[0])
 		return set_propagation(t->mnt_dir, MS_PRIVATE, e);
 	if (!t->parent_shared)
 		return make_mnt_private(t, e);

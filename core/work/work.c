@@ -7,7 +7,7 @@ static const struct job jobs[] = {
 	  "[--fdmount FD TARGET]... -- PROGRAM ARGS...", job_enter },
 	{ "template", "template STATE_DIR NETNS_DIR", job_template },
 	{ "ns", "ns [--net PIN] [--ipc] [--uts] [--hostname NAME] [--shm BYTES] [--sysctl KEY=VALUE]...", job_ns },
-	{ "sysctl", "sysctl NETFD KEY=VALUE...", job_sysctl },
+	{ "sysctl", "sysctl NETNS KEY=VALUE...", job_sysctl },
 	{ "unpin", "unpin PATH...", job_unpin },
 	{ "rmtree", "rmtree PATH...", job_rmtree },
 	{ "prepare", "prepare < REQUEST > REPLY (JSON, see core/work/prepare.h)", job_prepare },

@@ -175,9 +175,9 @@ pin = f"{NETNS}/t-pod"
 r, fds = work("ns", "--net", pin, "--ipc", "--uts", "--hostname", "pod-1", "--shm", 1 << 20,
               "--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.shm_rmid_forced=1",
               "--sysctl", "net/ipv4/conf/lo/forwarding=0", "--sysctl", "kernel.domainname=dom", reply=True)
-ok(r.returncode == 0 and list(fds) == list("nius"), "ns hands over all four", r.stderr)
+ok(r.returncode == 0 and list(fds) == list("niuhrs"), "ns hands over what is new, and the host's files", r.stderr)
 fds = {k: high(v) for k, v in fds.items()}
-links = {k: os.readlink(f"/proc/self/fd/{v}") for k, v in fds.items() if k != "s"}
+links = {k: os.readlink(f"/proc/self/fd/{fds[k]}") for k in "niu"}
 ok(not set(links.values()) & set(me.values()) and len(set(links.values())) == 3, "they are new", links)
 ok(os.stat(pin).st_ino == os.fstat(fds["n"]).st_ino, "the pin is the netns")
 ok(os.readlink("/proc/self/ns/net") == me["net"] and os.uname().nodename != "pod-1", "the host's are as before")
@@ -203,7 +203,7 @@ ok(r.stdout.startswith("tmpfs 256 4096\n1777\n") and all(o in r.stdout for o in 
 r = enter(ns, "--fdmount", fds["s"], f"{STATE}/mnt/shm2", program=("/bin/cat", f"{STATE}/mnt/shm2/x"), fds=(fds["s"],))
 ok(r.stdout == "hi\n", "two containers share it", r.stderr)
 ok(not any("shm" in p and p.startswith(STATE) for p, _, _ in mounts()), "the host does not see it")
-r, _ = work("sysctl", fds["n"], "net.ipv4.conf.lo.forwarding=1", fds=(fds["n"],))
+r, _ = work("sysctl", pin, "net.ipv4.conf.lo.forwarding=1")
 ok(r.returncode == 0 and inside_pod("cat /proc/sys/net/ipv4/conf/lo/forwarding") == "1\n", "a later sysctl", r.stderr)
 r, _ = work("ns", "--net", pin, "--ipc", reply=True)
 ok(r.returncode == 1 and "exist" in r.stderr and any(p == pin for p, _, _ in mounts()),
@@ -212,11 +212,14 @@ r, _ = work("ns", "--net", f"{NETNS}/t-bad", "--sysctl", "net.nonsense=1", reply
 ok(r.returncode == 1 and "net.nonsense" in r.stderr and not os.path.exists(f"{NETNS}/t-bad"),
    "a bad sysctl is named, and no pin stays", r.stderr)
 r, _ = work("ns", "--net", f"{NETNS}/t-bad", "--sysctl", "net/../kernel/panic=1", reply=True)
-ok(r.returncode == 1 and "not a name" in r.stderr, "a sysctl that climbs is refused", r.stderr)
+ok(r.returncode == 1 and "net/../kernel/panic" in r.stderr, "a sysctl that climbs is refused", r.stderr)
+for setting in "kernel.panic=0", "net.ipv4.ip_forward=1", "kernel.domainname=x", "kernel.hostname=x":
+    r, _ = work("ns", "--ipc", "--sysctl", setting, reply=True)
+    ok(r.returncode == 1 and setting.split("=")[0] in r.stderr, f"{setting} would be the host's: refused", r.stderr)
 r, got = work("ns", "--ipc", reply=True)
-ok(r.returncode == 0 and list(got) == ["i"], "a pod on the host's network has no netns")
+ok(r.returncode == 0 and list(got) == list("ihr"), "a pod on the host's network has no netns")
 r, got = work("ns", reply=True)
-ok(r.returncode == 0 and got == {}, "a pod may have nothing of its own")
+ok(r.returncode == 0 and list(got) == list("hr"), "a pod may have nothing of its own")
 
 # -- the end of a pod --
 r, _ = work("unpin", pin)

@@ -1,0 +1,12 @@
+#pragma once
+/* Inside crisp-fake: see run.c. */
+#include <stdbool.h>
+
+/* Can these words be executed? */
+bool run_knows(const char *word);
+/* Do them; returns the exit code, or never. */
+int run_words(char **words);
+/* Send the master of a new pty to whoever listens at path; returns the slave, or -1. */
+int give_console(const char *path);
+/* The sandbox: serve this socket. */
+int box_main(const char *socket, const char *pid_file);

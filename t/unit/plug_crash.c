@@ -1,0 +1,7 @@
+/* A plugin whose constructor crashes. */
+#include <signal.h>
+
+__attribute__((constructor)) static void crash(void)
+{
+	raise(SIGSEGV);
+}

@@ -11,12 +11,21 @@
 
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/base/pool.h"
 
 static struct list all = LIST_INIT(all);
+static op_hook *hook;
+static void *hook_data;
 
 struct list *op_all(void)
 {
 	return &all;
+}
+
+void op_set_hook(op_hook *h, void *data)
+{
+	hook = h;
+	hook_data = data;
 }
 
 const char *op_step_name(const struct op *op)
@@ -31,6 +40,7 @@ static void finish(struct op *op)
 	op->state = OP_STATE_DONE;
 	loop_timer_stop(&op->deadline);
 	list_del(&op->link);
+	pool_res_drop(&op->res);
 	log_debug("operation ended", "op", op->table->name, "id", op->subject, "ms",
 		  log_num((clock_mono_ns() - op->began_ns) / 1000000), "error",
 		  ret ? err_text(&op->err) : NULL);
@@ -42,13 +52,16 @@ static void finish(struct op *op)
 	op->table->done(op, ret);
 }
 
-/* Call one step function; OP_WAIT only if it is still to be woken. */
-static int call(struct op *op, int (*fn)(struct op *op))
+/* Run or undo the row; OP_WAIT only if it is still to be woken. */
+static int call(struct op *op, const struct op_step *s, bool undoing)
 {
+	int (*fn)(struct op *) = undoing ? s->undo : s->run;
 	op->stepping = true;
 	op->waiting = op->woken = false;
 	op->abort_wait = NULL;
-	int ret = fn(op);
+	int ret = hook ? hook(op, s->name, undoing, hook_data) : 0;
+	if (ret == 0 && fn)
+		ret = fn(op);
 	op->stepping = false;
 	if (ret != OP_WAIT)
 		return ret;
@@ -63,9 +76,8 @@ static int call(struct op *op, int (*fn)(struct op *op))
 static void begin_undo(struct op *op, int ret)
 {
 	err_set(&op->err, -ret, "%s", strerror(-ret));
-	char stage[64];
-	snprintf(stage, sizeof(stage), "%s", op_step_name(op));
-	err_wrap(&op->err, ret, "%s", stage);
+	if (op->pos >= 0)
+		err_wrap(&op->err, ret, "%s", op_step_name(op));
 	op->state = OP_STATE_UNDOING;
 	loop_timer_stop(&op->deadline);
 }
@@ -78,6 +90,10 @@ static void advance(struct op *op, int ret)
 				ret = -op->err.code;
 			if (ret < 0) {
 				begin_undo(op, ret);
+				if (op->pos < 0) {	/* cancelled before the first row */
+					finish(op);
+					return;
+				}
 			} else {
 				op->pos++;
 				if (!op->table->steps[op->pos].name) {
@@ -102,8 +118,7 @@ static void advance(struct op *op, int ret)
 		log_debug(undoing ? "undo" : "step", "op", op->table->name, "id", op->subject, "step", s->name);
 		if (op->table->save)
 			op->table->save(op, s->name, undoing);
-		int (*fn)(struct op *) = undoing ? s->undo : s->run;
-		ret = fn ? call(op, fn) : 0;
+		ret = call(op, s, undoing);
 		if (ret == OP_WAIT)
 			return;
 	}
@@ -120,6 +135,15 @@ static void handle_first(struct loop_defer *d)
 	advance(d->data, 0);
 }
 
+static void release(struct pool_res *r)
+{
+	struct op *op = container_of(r, struct op, res);
+	loop_defer_cancel(&op->first);
+	list_del(&op->link);
+	while (list_pop(&op->waiters))
+		;
+}
+
 static void init(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,
 		 const char *subject)
 {
@@ -131,6 +155,7 @@ static void init(struct op *op, const struct op_table *t, struct loop *l, struct
 	op->began_ns = clock_mono_ns();
 	list_init(&op->waiters);
 	list_append(&all, &op->link);
+	pool_res_add(pool, &op->res, release);
 }
 
 void op_start(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,

@@ -22,6 +22,8 @@
  * in the same way, accepts a half-done or never-begun row, and takes back only what this op
  * made.  An error in undo is logged and does not stop it.
  *
+ * An op whose pool is destroyed under it just stops: nothing is undone, nobody is told.
+ *
  * save, if any, is called before each row runs (undoing = false) or is undone (true): the
  * record keeps the step's name, and after a crash op_unwind() begins at that row.
  */
@@ -55,6 +57,7 @@ struct op_table {
 enum op_state { OP_STATE_RUNNING, OP_STATE_UNDOING, OP_STATE_DONE };
 
 struct op {
+	struct pool_res res;
 	const struct op_table *table;
 	enum op_state state;
 	int pos;			/* row in the table */
@@ -100,6 +103,11 @@ void op_cancel(struct op *op, int code, const char *why);
 void op_join(struct op *op, struct op_waiter *w, void (*cb)(struct op_waiter *w, int ret, const struct err *e),
 	     void *data);
 void op_leave(struct op_waiter *w);
+
+/* For tests: called before each row runs (or is undone), with op->pos on it.  0: go on with the
+ * row; else this is the row's result.  One hook for all operations; NULL: none. */
+typedef int op_hook(struct op *op, const char *step, bool undoing, void *data);
+void op_set_hook(op_hook *hook, void *data);
 
 const char *op_step_name(const struct op *op);
 /* Every op under way, for the dump. */

@@ -98,6 +98,8 @@ static int split_path(struct pool *p, const char *path, const char **names)
 static int add_set(struct layers *l, const char *set)
 {
 	const char *eq = strchr(set, '='), *names[SET_DEPTH_MAX];
+	if (!tree_is_text(set, strlen(set)))
+		return err_set(l->e, EINVAL, "--set: a control character in it");
 	int n = eq ? split_path(l->pool, pool_strndup(l->pool, set, eq - set), names) : -EINVAL;
 	if (n < 0)
 		return err_set(l->e, EINVAL, "--set %s: expected key.path=value", set);

@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/pool.h"
+#include "core/base/utf8.h"
 
 enum { BYTES_MAX = 1 << 20, VALUES_MAX = 20000, DEPTH_MAX = 32 };
 
@@ -105,12 +106,29 @@ static enum tree_kind plain_kind(const char *s)
 	return is_one_of(s, bools) ? TREE_BOOL : number_kind(s);
 }
 
+/* What YAML takes unescaped: no control characters, no byte order mark. */
+bool tree_is_text(const char *s, size_t n)
+{
+	if (utf8_valid(s, n) < n)
+		return false;
+	const unsigned char *b = (const unsigned char *)s, *end = b + n;
+	for (; b < end; b++) {
+		if ((*b < ' ' && *b != '\t' && *b != '\n' && *b != '\r') || *b == 0x7f)
+			return false;
+		if (*b == 0xc2 && b[1] < 0xa0 && b[1] != 0x85)
+			return false;
+		if (*b == 0xef && ((b[1] == 0xbb && b[2] == 0xbf) || (b[1] == 0xbf && b[2] > 0xbd)))
+			return false;
+	}
+	return true;
+}
+
 static int read_text(struct reading *r, const yaml_node_t *n, const char **out)
 {
 	const char *s = (const char *)n->data.scalar.value;
 	size_t len = n->data.scalar.length;
-	if (memchr(s, 0, len))
-		return fail(r, line_of(n), "a NUL byte in a string");
+	if (!tree_is_text(s, len))
+		return fail(r, line_of(n), "a control character in a string");
 	*out = pool_strndup(r->pool, s, len);
 	return 0;
 }

@@ -58,6 +58,9 @@ struct tree *tree_merge(struct pool *p, struct tree *base, struct tree *over);
 
 void tree_json(const struct tree *t, struct json_out *o);
 
+/* UTF-8 without control characters but tab and newlines: all that a string here may hold. */
+bool tree_is_text(const char *s, size_t n);
+
 /* "FILE:LINE: message", -EINVAL. */
 int tree_err(const struct tree *t, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

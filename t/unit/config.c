@@ -188,7 +188,9 @@ static const struct {
 	{ "log: {level: info", ":2: bad YAML while parsing a flow mapping (line 1)" },
 	{ "log:\n\t- x", ":2: bad YAML" },
 	{ "state: /a\n---\nstate: /b", ":3: a second document" },
-	{ "state: \"/a\\0b\"", ":1: a NUL byte" },
+	{ "state: \"/a\\0b\"", ":1: a control character" },
+	{ "state: \"/a\\x7f\"", ":1: a control character" },
+	{ "state: \"/a\\u0090\"", ":1: a control character" },
 	{ "\xff\xfe\xff", "config.yaml" },
 };
 
@@ -201,6 +203,8 @@ static void test_refusals(void)
 	const char *bad[][2] = { { "log.level", "expected key.path=value" }, { "=x", "expected key.path" },
 				 { "log..level=x", "expected key.path" }, { ".=x", "expected key.path" },
 				 { "a.b.c.d.e.f.g.h.i.j=1", "expected key.path" },
+				 { "network.options.a\x7f=1", "a control character" },
+				 { "network.options.a\xff=1", "a control character" },
 				 { "log.levl=info", "unknown key \"log.levl\", did you mean \"log.level\"" },
 				 { "stream.port=http", "--set stream.port=http: stream.port: \"http\"" } };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {

@@ -5,6 +5,7 @@
  */
 #include "core/spawn/spawn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -21,7 +22,7 @@
 #include "core/base/pool.h"
 #include "core/loop/loop.h"
 
-enum { FD_HIGH = 200, CHILD_STACK = 64 << 10, SWEEP_MS = 2000, STRANGER_AGE_MS = 300000, DRAIN_MS = 1000 };
+enum { FDS_MAX = 64, FD_HIGH = 200, CHILD_STACK = 64 << 10, SWEEP_MS = 2000, STRANGER_AGE_MS = 300000, DRAIN_MS = 1000 };
 
 struct spawner {
 	struct pool_res res;
@@ -77,7 +78,7 @@ struct child_args {
 	const struct spawner *spawner;
 	int std[3];
 	int err;
-	const char *stage;
+	const char *stage, *what;	/* what: NULL stands for the program */
 };
 
 static int child_fail(struct child_args *a, const char *stage)
@@ -114,7 +115,7 @@ static int child_main(void *arg)
 				return child_fail(a, "enter the helpers' cgroup");
 	if (child_set_oom(p->oom_score_adj < -1000 ? 0 : p->oom_score_adj) < 0)
 		return child_fail(a, "set oom_score_adj");
-	int high[64 + 3], target_max = 2;
+	int high[FDS_MAX], target_max = 2;
 	for (size_t i = 0; i < p->n_fds; i++) {
 		high[i] = fcntl(p->fds[i].fd, F_DUPFD_CLOEXEC, FD_HIGH);
 		if (high[i] < 0)
@@ -133,8 +134,10 @@ static int child_main(void *arg)
 			target_max = p->fds[i].target;
 	}
 	syscall(SYS_close_range, target_max + 1, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
-	if (chdir(p->cwd ? p->cwd : "/") < 0)
-		return child_fail(a, "chdir");
+	if (chdir(p->cwd ? p->cwd : "/") < 0) {
+		a->what = p->cwd;
+		return child_fail(a, "enter folder");
+	}
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -162,6 +165,7 @@ static const char *const *copy_strings(struct pool *p, const char *const *from)
 
 static void copy_plan(struct spawn *sp, const struct spawn_plan *plan)
 {
+	assert(plan->n_fds <= FDS_MAX);
 	static const char *const default_env[] = {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL,
 	};
@@ -396,8 +400,9 @@ static void start(struct spawn *sp)
 		ret = -a.err;
 	}
 	if (ret < 0) {
+		const char *program = sp->plan.path ? sp->plan.path : sp->plan.argv[0];
 		err_set(&sp->result.err, -ret, "%s %s: %s", a.stage ? a.stage : "start",
-			sp->plan.path ? sp->plan.path : sp->plan.argv[0], strerror(-ret));
+			a.what ? a.what : program, strerror(-ret));
 		sp->pid = 0;
 		sp->exited = true;
 		finish(sp);
@@ -458,6 +463,7 @@ void spawn_cancel(struct spawn *sp)
 	sp->result.cancelled = true;
 	err_set(&sp->result.err, ECANCELED, "cancelled");
 	if (sp->state == SPAWN_STATE_QUEUED) {
+		release_slot(sp);	/* at once: its turn may come in this very pass */
 		sp->exited = true;
 		finish(sp);
 	} else {
@@ -529,6 +535,7 @@ static void handle_sweep(struct loop_timer *t)
 static void release_spawner(struct pool_res *r)
 {
 	struct spawner *s = container_of(r, struct spawner, res);
+	loop_defer_cancel(&s->next);
 	free(s->stack);
 }
 

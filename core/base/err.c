@@ -6,9 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 static void put(struct err *e, const char *fmt, va_list ap)
 {
 	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+}
+
+/* A message that was cut may end amid a character. */
+static void trim(struct err *e)
+{
+	size_t len = strlen(e->msg), valid = len < sizeof(e->msg) - 1 ? len : utf8_valid(e->msg, len);
+	if (len - valid < 4)
+		e->msg[valid] = 0;
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)
@@ -22,6 +32,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	put(e, fmt, ap);
 	va_end(ap);
+	trim(e);
 	return -code;
 }
 
@@ -37,6 +48,7 @@ int err_sys(struct err *e, const char *fmt, ...)
 	va_end(ap);
 	size_t n = strlen(e->msg);
 	snprintf(e->msg + n, sizeof(e->msg) - n, ": %s", strerror(code));
+	trim(e);
 	return -code;
 }
 
@@ -54,6 +66,7 @@ int err_wrap(struct err *e, int ret, const char *fmt, ...)
 	va_end(ap);
 	size_t n = strlen(e->msg);
 	snprintf(e->msg + n, sizeof(e->msg) - n, ": %s", was.msg);
+	trim(e);
 	return ret;
 }
 

@@ -8,6 +8,10 @@
  * what is to be done.  A pod has one job at a time: a detach that comes during an attach kills its
  * job and follows it.  gc has the node to itself: it removes what it doesn't know, so nothing may
  * begin before it has ended.
+ *
+ * To remove a link takes the kernel 10 ms and more, however many are removed at once.  So a detach
+ * ends when the ports are free, and the link goes with the next sweep, together with those of all
+ * pods that have left meanwhile.  The address stays taken until then.
  */
 #include "netplug/netplug.h"
 
@@ -24,13 +28,14 @@
 #include "netplug/bridge/pods.h"
 
 enum { NAME_MAX_LINK = 15, NAME_MAX_TABLE = 31, MSG_SIZE = 400, ANSWER_MAX = 4096 };
+#define SWEEP_NS (60 * 1000000000ll)
 
-enum request_kind { REQUEST_ATTACH, REQUEST_DETACH, REQUEST_GC };
+enum request_kind { REQUEST_ATTACH, REQUEST_DETACH, REQUEST_SWEEP, REQUEST_GC };
 
 struct request {
-	struct request *next;		/* in the queue, behind gc */
+	struct request *next;		/* in the queue */
 	struct crisp_net *net;
-	struct crisp_net_req *req;	/* NULL: a gc of our own */
+	struct crisp_net_req *req;	/* NULL: a sweep, a gc of our own */
 	enum request_kind kind;
 	struct pod *pod;
 	struct crisp_net_job *job;
@@ -47,7 +52,8 @@ struct crisp_net {
 	struct pods pods;
 	bool ensured;			/* bridge and sysctls, since we began */
 	struct request *gc;		/* under way */
-	struct request *queue;		/* what waits for gc, oldest first */
+	struct request *queue;		/* what waits for gc or the sweep, oldest first */
+	struct request *sweep;		/* under way */
 	char trouble[MSG_SIZE];		/* why the node couldn't be set up, last time; "" */
 };
 
@@ -211,7 +217,7 @@ static void put_live(struct request *gc, yajl_gen g)
 {
 	char veth[VETH_NAME];
 	for (struct pod *p = gc->net->pods.first; p; p = p->next)
-		p->doomed = !p->running && !is_live(gc, p->id);
+		p->doomed = !p->running && (p->state == POD_STATE_LEAVING || !is_live(gc, p->id));
 	pod_put_str(g, "live");
 	yajl_gen_map_open(g);
 	for (uint32_t i = 0; i < gc->n_live; i++) {
@@ -235,20 +241,30 @@ static void put_live(struct request *gc, yajl_gen g)
 	yajl_gen_array_close(g);
 }
 
+static void put_dead(struct request *r, yajl_gen g)
+{
+	pod_put_str(g, "dead");
+	yajl_gen_array_open(g);
+	for (struct pod *p = r->net->pods.first; p; p = p->next) {
+		p->swept = p->state == POD_STATE_LEAVING;
+		if (p->swept)
+			pod_put_str(g, p->veth);
+	}
+	yajl_gen_array_close(g);
+}
+
 static void handle_exit(void *data, const struct crisp_net_exit *x);
 
 static int request_run(struct request *r)
 {
-	static const char *const ops[] = {
-		[REQUEST_ATTACH] = "attach", [REQUEST_DETACH] = "detach", [REQUEST_GC] = "gc",
+	static const struct { const char *op; void (*put)(struct request *r, yajl_gen g); } ops[] = {
+		[REQUEST_ATTACH] = { "attach", put_pod }, [REQUEST_DETACH] = { "release", put_pod },
+		[REQUEST_SWEEP] = { "sweep", put_dead }, [REQUEST_GC] = { "gc", put_live },
 	};
 	yajl_gen g = yajl_gen_alloc(NULL);
 	yajl_gen_map_open(g);
-	put_node(r->net, g, ops[r->kind]);
-	if (r->kind == REQUEST_GC)
-		put_live(r, g);
-	else
-		put_pod(r, g);
+	put_node(r->net, g, ops[r->kind].op);
+	ops[r->kind].put(r, g);
 	yajl_gen_map_close(g);
 	const unsigned char *text;
 	size_t len;
@@ -327,12 +343,17 @@ static void enqueue(struct request *r)
 	*at = r;
 }
 
-/* Run now, or after gc.  0 or -errno, then r is gone. */
+static bool must_wait(const struct request *r)
+{
+	return r->net->gc || (r->pod && pod_has_predecessor(r->pod));
+}
+
+/* Run now, or after gc or the sweep.  0 or -errno, then r is gone. */
 static int request_begin(struct request *r)
 {
 	if (r->kind != REQUEST_GC)
 		r->pod->running = r;
-	if (r->net->gc) {
+	if (must_wait(r)) {
 		enqueue(r);
 		return 0;
 	}
@@ -351,6 +372,7 @@ static int request_begin(struct request *r)
 
 static void settle_attach(struct request *r, struct outcome *o);
 static void settle_detach(struct request *r, struct outcome *o);
+static void settle_sweep(struct request *r, struct outcome *o);
 static void settle_gc(struct request *r, struct outcome *o);
 
 static void run_waiting(struct request *r)
@@ -371,7 +393,8 @@ static void run_waiting(struct request *r)
 static void request_end(struct request *r, struct outcome *o)
 {
 	static void (*const settle[])(struct request *r, struct outcome *o) = {
-		[REQUEST_ATTACH] = settle_attach, [REQUEST_DETACH] = settle_detach, [REQUEST_GC] = settle_gc,
+		[REQUEST_ATTACH] = settle_attach, [REQUEST_DETACH] = settle_detach,
+		[REQUEST_SWEEP] = settle_sweep, [REQUEST_GC] = settle_gc,
 	};
 	struct pod *p = r->pod;
 	struct request *then = p ? p->waiting : NULL;
@@ -379,7 +402,7 @@ static void request_end(struct request *r, struct outcome *o)
 		p->running = NULL;
 	if (r->cancelled && o->err)
 		o->err = -ECANCELED;
-	settle[r->kind](r, o);		/* forgets p, unless something waits */
+	settle[r->kind](r, o);
 	request_free(r);
 	if (then)
 		run_waiting(then);
@@ -392,7 +415,7 @@ static void run_queue(struct crisp_net *n)
 	for (struct request *next; r; r = next) {
 		next = r->next;
 		struct outcome o = { .err = -EIO, .msg = "crisp-bridge could not be started" };
-		if (n->gc)		/* one that was queued is under way */
+		if (must_wait(r))
 			enqueue(r);
 		else if (r->kind == REQUEST_GC && (n->gc = r) && request_run(r) < 0) {
 			n->gc = NULL;
@@ -407,12 +430,12 @@ static void handle_exit(void *data, const struct crisp_net_exit *x)
 {
 	struct request *r = data;
 	struct crisp_net *n = r->net;
-	bool was_gc = r->kind == REQUEST_GC;
+	bool awaited = r->kind == REQUEST_GC || r->kind == REQUEST_SWEEP;
 	struct outcome o = read_exit(x);
-	if (was_gc)
+	if (r->kind == REQUEST_GC)
 		n->gc = NULL;
 	request_end(r, &o);
-	if (was_gc)
+	if (awaited)
 		run_queue(n);
 }
 
@@ -447,13 +470,51 @@ static void settle_attach(struct request *r, struct outcome *o)
 	}
 }
 
+static void begin_sweep(struct crisp_net *n)
+{
+	if (n->sweep)
+		return;		/* the next one begins at its end */
+	n->sweep = request_new(n, NULL, REQUEST_SWEEP, NULL, -1, n->host->now_ns(n->host) + SWEEP_NS);
+	if (!n->sweep || request_run(n->sweep) == 0)
+		return;
+	request_free(n->sweep);
+	n->sweep = NULL;
+}
+
+static void leave(struct crisp_net *n, struct pod *p)
+{
+	p->state = POD_STATE_LEAVING;
+	pod_drop_ports(p);
+	begin_sweep(n);
+}
+
 static void settle_detach(struct request *r, struct outcome *o)
 {
 	answer(r->net, r->req, o->err, o->msg);
-	if (o->err == 0 && !r->pod->waiting)
-		pods_forget(&r->net->pods, r->pod);
+	if (o->err == 0)
+		leave(r->net, r->pod);
 	else
 		r->pod->state = POD_STATE_LEFT;
+}
+
+/* After a failure the next detach or gc tries again. */
+static void settle_sweep(struct request *r, struct outcome *o)
+{
+	struct crisp_net *n = r->net;
+	bool more = false;
+	n->sweep = NULL;
+	for (struct pod *p = n->pods.first, *next; p; p = next) {
+		next = p->next;
+		if (p->state == POD_STATE_LEAVING && p->swept && o->err == 0)
+			pods_forget(&n->pods, p);
+		else if (p->state == POD_STATE_LEAVING)
+			more = true;
+	}
+	if (o->err)
+		n->host->log(n->host, CRISP_NET_LOG_WARN, "the links of pods that have left stay",
+			     (const char *const[]){ "err", o->msg, NULL });
+	else if (more)
+		begin_sweep(n);
 }
 
 static void settle_gc(struct request *r, struct outcome *o)
@@ -501,6 +562,11 @@ static int bridge_detach(struct crisp_net *n, struct crisp_net_req *req, const s
 		return -EINVAL;
 	if (p->waiting)
 		return -EBUSY;
+	if (!p->running && !p->n_ports) {
+		leave(n, p);
+		answer(n, req, 0, NULL);
+		return 0;
+	}
 	struct request *r = request_new(n, req, REQUEST_DETACH, p, -1, a->deadline_ns);
 	if (!r)
 		return -ENOMEM;
@@ -607,6 +673,8 @@ static void bridge_close(struct crisp_net *n)
 	}
 	if (n->gc)
 		request_free(n->gc);
+	if (n->sweep)
+		request_free(n->sweep);
 	for (struct pod *p = n->pods.first; p; p = p->next) {
 		if (p->running)
 			request_free(p->running);

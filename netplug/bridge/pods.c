@@ -35,12 +35,21 @@ int pod_veth_name(const char *id, char out[VETH_NAME])
 
 /* -- the list -- */
 
-struct pod *pods_find(const struct pods *ps, const char *id)
+static struct pod *find_from(struct pod *p, const char *id)
 {
-	struct pod *p = ps->first;
 	while (p && strcmp(p->id, id) != 0)
 		p = p->next;
 	return p;
+}
+
+struct pod *pods_find(const struct pods *ps, const char *id)
+{
+	return find_from(ps->first, id);
+}
+
+bool pod_has_predecessor(const struct pod *p)
+{
+	return find_from(p->next, p->id) != NULL;
 }
 
 static struct pod *pod_new(const char *id, enum pod_state state)
@@ -78,6 +87,11 @@ void pods_forget(struct pods *ps, struct pod *p)
 	if (p->holds_ip)
 		ipam_release(&ps->ipam, p->ip);
 	pod_free(p);
+}
+
+void pod_drop_ports(struct pod *p)
+{
+	p->n_ports = 0;
 }
 
 void pods_free(struct pods *ps)
@@ -193,7 +207,8 @@ int pods_new(struct pods *ps, const struct crisp_net_attach_args *a, struct pod 
 		snprintf(msg, msg_size, "bandwidth limits are not supported");
 		return -ENOSYS;
 	}
-	if (pods_find(ps, a->pod_id)) {
+	const struct pod *old = pods_find(ps, a->pod_id);
+	if (old && old->state != POD_STATE_LEAVING) {
 		snprintf(msg, msg_size, "the pod is attached, or was and must be detached first");
 		return -EEXIST;
 	}

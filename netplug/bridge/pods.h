@@ -2,10 +2,12 @@
 /*
  * The pods of one bridge, in memory: address, host ports, veth.
  *
- *	(new) --> ATTACHING --> ATTACHED --> DETACHING --> (forgotten)
+ *	(new) --> ATTACHING --> ATTACHED --> DETACHING --> LEAVING --> (forgotten)
  *	              \                         /
  *	               +------> LEFT <---------+   it failed: what it holds stays held until a
  *	                                           detach succeeds, or gc says that it is dead
+ *
+ * To the host, a LEAVING pod is detached: its ports are free.  Its link and address are not yet.
  *
  * A pod's state, as the host keeps it:
  *	{"v":1,"pod":"default/web","ip":"10.88.0.5","serial":7,"ports":[["tcp",null,8080,80]]}
@@ -22,7 +24,9 @@
 
 enum { POD_ID_MAX = 64, POD_LABEL_MAX = 320, POD_PORTS_MAX = 4096, VETH_NAME = 16 };
 
-enum pod_state { POD_STATE_ATTACHING, POD_STATE_ATTACHED, POD_STATE_DETACHING, POD_STATE_LEFT };
+enum pod_state {
+	POD_STATE_ATTACHING, POD_STATE_ATTACHED, POD_STATE_DETACHING, POD_STATE_LEAVING, POD_STATE_LEFT
+};
 
 struct pod_port {
 	uint32_t protocol;		/* CRISP_NET_TCP... */
@@ -44,6 +48,7 @@ struct pod {
 	struct pod_port *ports;
 	size_t n_ports;
 	bool doomed;			/* to the gc under way: not live */
+	bool swept;			/* by the sweep under way */
 	struct request *running;	/* its one job under way */
 	struct request *waiting;	/* a detach that comes after it */
 };
@@ -55,7 +60,10 @@ struct pods {
 	uint64_t serial;
 };
 
+/* The newest of this id. */
 struct pod *pods_find(const struct pods *ps, const char *id);
+/* Attached again while it was still LEAVING: there are two of the id. */
+bool pod_has_predecessor(const struct pod *p);
 /* Make a pod with an address and its ports, ATTACHING.  -EEXIST, -ENOSPC, -EADDRINUSE, -EINVAL, -ENOSYS. */
 int pods_new(struct pods *ps, const struct crisp_net_attach_args *a, struct pod **out, char *msg,
 	     size_t msg_size);
@@ -63,6 +71,7 @@ int pods_new(struct pods *ps, const struct crisp_net_attach_args *a, struct pod 
  * memory, if there is one.  -EINVAL: bad id or state. */
 int pods_recall(struct pods *ps, const char *id, const char *state, struct pod **out);
 void pods_forget(struct pods *ps, struct pod *p);
+void pod_drop_ports(struct pod *p);
 void pods_free(struct pods *ps);
 
 /* "veth" and the beginning of the id: what an operator sees. */

@@ -76,8 +76,12 @@ class Drive:
         return self.result()
 
     def settle(self):
-        """A detach of nothing comes after gc."""
-        return self.detach(0xffff)
+        """A pod that comes after gc, and goes."""
+        if not os.path.exists("/run/netns/settle"):
+            sh("ip", "netns", "add", "settle")
+        self.attach(0xffff, netns="/run/netns/settle")
+        self.detach(0xffff)
+        wait_links(len([v for v in veths() if not v.startswith("veth0000ffff")]))
 
     def end(self):
         self.p.stdin.close()
@@ -113,9 +117,17 @@ def ping(ns, ip):
     return sh(*inside(ns, "ping", "-c1", "-W2", ip), check=False).find(" 0% packet loss") > 0
 
 
-def veths():
+def veths(bridge=OPTIONS["bridge"]):
     return [l["ifname"] for l in json.loads(sh("ip", "-j", "link", "show", "type", "veth") or "[]")
-            if l.get("master") == OPTIONS["bridge"]]
+            if l.get("master") == bridge]
+
+
+def wait_links(n, *bridge):
+    """Links go after the detach, with a sweep."""
+    end = time.monotonic() + 10
+    while len(veths(*bridge)) != n and time.monotonic() < end:
+        time.sleep(0.01)
+    return veths(*bridge)
 
 
 def elements():
@@ -207,7 +219,7 @@ def test_conflicts(d, a):
     ok(r["ret"] == -17, f"the same pod again: {r['text']}", r)
     r = d.attach(4, netns="/run/netns/none")
     ok(r["ret"] == -2 and "/run/netns/none" in r["text"], f"no namespace: {r['text']}", r)
-    ok(len(veths()) == 2 and len(elements()) == 4, "none of this has left anything", (veths(), elements()))
+    ok(len(wait_links(2)) == 2 and len(elements()) == 4, "none of this has left anything", (veths(), elements()))
 
 
 def test_stale_udp(d, a):
@@ -275,7 +287,7 @@ def test_gone(d):
     r = d.result()
     ok(r["ret"] in (0, -125), f"cancelled: {r['text']}", r)
     d.detach(9)
-    ok(len(veths()) == 2 and len(elements()) == 4, "and nothing is left of it", (veths(), elements()))
+    ok(len(wait_links(2)) == 2 and len(elements()) == 4, "and nothing is left of it", (veths(), elements()))
 
 
 def test_killed_worker(a, b):
@@ -327,7 +339,9 @@ def test_many(d, n=100):
     down = [d.result() for i in range(n)]
     took = time.monotonic() - began
     ok(all(r["ret"] == 0 for r in down), f"{n} detaches at once in {took * 1000:.0f} ms")
-    ok(len(veths()) == 2 and len(elements()) == 4, "nothing is left")
+    ok(len(elements()) == 4, "their ports are free at once")
+    began = time.monotonic()
+    ok(len(wait_links(2)) == 2, f"their links are gone {(time.monotonic() - began) * 1000:.0f} ms later")
     times = []
     for i in range(30):
         r = d.attach(1000 + i)
@@ -352,8 +366,12 @@ def test_small():
     ok([r["ret"] for r in got] == [0] * 5 + [-28] and "10.214.0.0/29" in got[5]["text"],
        f"a full subnet: {got[5]['text']}", got)
     d.detach(1002, got[2]["state"])
+    end = time.monotonic() + 10
     r = d.attach(1005)
-    ok(r["ret"] == 0 and r["ip"] == got[2]["ip"], "and the one that is let go is given")
+    while r["ret"] == -28 and time.monotonic() < end:
+        time.sleep(0.01)
+        r = d.attach(1005)
+    ok(r["ret"] == 0 and r["ip"] == got[2]["ip"], "and the one that is let go is given, once its link is gone", r)
     d.end()
     sh(BRIDGE, "cleanup", "crnt1", "crnt1")
     d = Drive({"bridge": "crnt1", "subnets": ["10.214.0.0/30", "10.215.0.0/30"], "nft_table": "crnt1"})
@@ -398,7 +416,7 @@ def main():
     test_many(d)
     for n, r in ((1, a), (2, b)):
         d.detach(n, r["state"])
-    ok(veths() == [] and rules() == before, "all pods gone: the table is as it was before the first", rules())
+    ok(wait_links(0) == [] and rules() == before, "all pods gone: the table is as it was before the first", rules())
     d.end()
     test_small()
     sh(BRIDGE, "cleanup", "crnt0", "crnt")

@@ -18,7 +18,7 @@
 
 #include "core/base/pool.h"
 
-enum { REQUEST_SIZE = 4096, ANSWER_SIZE = 32768 };
+enum { REQUEST_SIZE = 4096, ANSWER_SIZE = 32768, DOOMED_GROUP = 0x63720bed };
 
 struct link_sock {
 	struct pool_res res;
@@ -234,15 +234,34 @@ int link_add_pod(struct link_sock *s, const char *host, const char *bridge, int 
 	return ret < 0 ? err_set(e, -ret, "set hairpin mode on %s: %s", host, strerror(-ret)) : 0;
 }
 
-int link_remove(struct link_sock *s, const char *name, struct err *e)
+/* Whatever is in this group is on its way out, whoever has put it there. */
+static int link_doom(struct link_sock *s, const char *name)
 {
 	struct request q;
-	link_begin(&q, RTM_DELLINK, 0, 0);
+	link_begin(&q, RTM_SETLINK, 0, 0);
 	mnl_attr_put_strz(q.nlh, IFLA_IFNAME, name);
-	int ret = request_run(s, &q, NULL, NULL);
-	if (ret == 0 || ret == -ENODEV)
+	mnl_attr_put_u32(q.nlh, IFLA_GROUP, DOOMED_GROUP);
+	return request_run(s, &q, NULL, NULL);
+}
+
+int link_remove(struct link_sock *s, const char *const *names, size_t n, struct err *e)
+{
+	bool any = false;
+	for (size_t i = 0; i < n; i++) {
+		int ret = link_doom(s, names[i]);
+		if (ret < 0 && ret != -ENODEV)
+			return err_set(e, -ret, "remove link %s: %s", names[i], strerror(-ret));
+		any |= ret == 0;
+	}
+	if (!any)
 		return 0;
-	return err_set(e, -ret, "remove link %s: %s", name, strerror(-ret));
+	struct request q;
+	link_begin(&q, RTM_DELLINK, 0, 0);
+	mnl_attr_put_u32(q.nlh, IFLA_GROUP, DOOMED_GROUP);
+	int ret = request_run(s, &q, NULL, NULL);
+	if (ret == 0 || ret == -ENODEV)		/* another worker's may have been quicker */
+		return 0;
+	return err_set(e, -ret, "remove %zu links: %s", n, strerror(-ret));
 }
 
 /* -- the ports of the bridge -- */

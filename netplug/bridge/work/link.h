@@ -37,8 +37,9 @@ int link_ensure_bridge(struct link_sock *s, const char *name, const struct link_
  * netns_fd, called eth0, down, with a MAC that follows from ip.  -EEXIST: there is such a link. */
 int link_add_pod(struct link_sock *s, const char *host, const char *bridge, int netns_fd,
 		 struct in_addr ip, struct err *e);
-/* Missing is fine. */
-int link_remove(struct link_sock *s, const char *name, struct err *e);
+/* Missing is fine.  All at once: each removal waits for the kernel's readers (10 ms and more), many
+ * together wait no longer than one. */
+int link_remove(struct link_sock *s, const char *const *names, size_t n, struct err *e);
 /* Call cb with each port of the bridge; a missing bridge has none. */
 int link_each_port(struct link_sock *s, const char *bridge, void (*cb)(void *data, const char *name),
 		   void *data, struct err *e);

@@ -1,9 +1,11 @@
 /*
  * nftables by libnftables, see the header: text in, one transaction each.  The library gives back
- * errors as text only, which is where the kernel's reason is read from.
+ * errors as text only, which is where the kernel's reason is read from.  It is loaded when it is
+ * needed: with all that hangs on it, it would double the time that a pod without ports takes.
  */
 #include "netplug/bridge/work/rules.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 
@@ -19,18 +21,46 @@
 struct rules {
 	struct pool_res res;
 	struct nft_ctx *nft;
+	__typeof__(nft_ctx_new) *ctx_new;
+	__typeof__(nft_ctx_free) *ctx_free;
+	__typeof__(nft_ctx_buffer_error) *buffer_error;
+	__typeof__(nft_ctx_get_error_buffer) *get_error;
+	__typeof__(nft_run_cmd_from_buffer) *run_cmd;
 };
 
-static void release_rules(struct pool_res *r)
+static int load(struct rules *r, struct err *e)
 {
-	nft_ctx_free(container_of(r, struct rules, res)->nft);
+	const struct { const char *name; void *to; } symbols[] = {
+		{ "nft_ctx_new", &r->ctx_new },
+		{ "nft_ctx_free", &r->ctx_free },
+		{ "nft_ctx_buffer_error", &r->buffer_error },
+		{ "nft_ctx_get_error_buffer", &r->get_error },
+		{ "nft_run_cmd_from_buffer", &r->run_cmd },
+	};
+	void *lib = dlopen("libnftables.so.1", RTLD_NOW | RTLD_LOCAL);
+	for (size_t i = 0; lib && i < sizeof(symbols) / sizeof(symbols[0]); i++) {
+		void *symbol = dlsym(lib, symbols[i].name);
+		if (!symbol)
+			lib = NULL;
+		else
+			memcpy(symbols[i].to, &symbol, sizeof(symbol));
+	}
+	return lib ? 0 : err_set(e, ENOENT, "load nftables: %s", dlerror());
+}
+
+static void release_rules(struct pool_res *res)
+{
+	struct rules *r = container_of(res, struct rules, res);
+	r->ctx_free(r->nft);
 }
 
 struct rules *rules_new(struct pool *p, struct err *e)
 {
 	struct rules *r = pool_new_struct(p, struct rules);
-	r->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (!r->nft || nft_ctx_buffer_error(r->nft) != 0) {
+	if (load(r, e) < 0)
+		return NULL;
+	r->nft = r->ctx_new(NFT_CTX_DEFAULT);
+	if (!r->nft || r->buffer_error(r->nft) != 0) {
 		err_set(e, ENOMEM, "open nftables");
 		return NULL;
 	}
@@ -56,9 +86,9 @@ static int run_error(const char *text, struct err *e)
 
 static int run(struct rules *r, struct buf *text, struct err *e)
 {
-	int ret = text->len ? nft_run_cmd_from_buffer(r->nft, text->data) : 0;
+	int ret = text->len ? r->run_cmd(r->nft, text->data) : 0;
 	buf_free(text);
-	return ret ? run_error(nft_ctx_get_error_buffer(r->nft), e) : 0;
+	return ret ? run_error(r->get_error(r->nft), e) : 0;
 }
 
 /* -- text -- */

@@ -5,10 +5,11 @@
  *					pod's network namespace, if any, is file descriptor 3
  *	crisp-bridge cleanup BRIDGE TABLE	remove all that this bridge has on the node
  *
- *	{"op": "attach"|"detach"|"gc", "bridge", "table", "subnets": ["10.88.0.0/16"],
+ *	{"op": "attach"|"release"|"sweep"|"gc", "bridge", "table", "subnets": ["10.88.0.0/16"],
  *	 "gateways": ["10.88.0.1/16"], "ports": [PORT...],
  *	 attach:	"ensure": bool, "veth", "addrs": ["10.88.0.5/16"], "gateway": "10.88.0.1"
- *	 detach:	"veth"
+ *	 release:	take the ports from the pod
+ *	 sweep:		"dead": [veth...], remove them
  *	 gc:		"live": {veth: true...}; ports are those of all pods }
  *	PORT: ["tcp", "10.1.1.1" or null, host port, "10.88.0.5", pod port]
  *	-> {"made": bool} or {"errno": N, "msg"}
@@ -219,17 +220,28 @@ static int add_ports(struct work *w, struct err *e)
 	return ret == 0 ? flows_forget(w->pool, w->ports, w->n_ports, FLOWS_TO_PORTS, e) : ret;
 }
 
+/* Two things may be wrong: the bridge was taken away behind our back, or the pod's link is there
+ * from an attach that was killed. */
 static int add_pod(struct work *w, struct err *e)
 {
 	int ret = link_add_pod(w->links, w->veth, w->net.bridge, POD_NETNS, w->addrs[0].ip, e);
-	if (e->code != ENODEV)
+	if (ret != -ENODEV && ret != -EEXIST)
 		return ret;
-	err_clear(e);		/* the bridge was taken away behind our back */
-	ret = ensure_node(w, e);
+	err_clear(e);
+	ret = ret == -ENODEV ? ensure_node(w, e) : link_remove(w->links, &w->veth, 1, e);
 	return ret < 0 ? ret : link_add_pod(w->links, w->veth, w->net.bridge, POD_NETNS, w->addrs[0].ip, e);
 }
 
-static int remove_pod(struct work *w, struct err *e);
+/* Once the link is gone or nobody is behind it: the flows would come back else. */
+static int release_ports(struct work *w, struct err *e)
+{
+	if (!w->n_ports)
+		return 0;
+	int ret = need_rules(w, e);
+	if (ret == 0)
+		ret = rules_remove(w->rules, w->net.table, w->ports, w->n_ports, e);
+	return ret == 0 ? flows_forget(w->pool, w->ports, w->n_ports, FLOWS_TO_PODS, e) : ret;
+}
 
 static int attach(struct work *w, struct err *e)
 {
@@ -248,23 +260,13 @@ static int attach(struct work *w, struct err *e)
 		ret = add_ports(w, e);
 	if (ret < 0) {
 		struct err ignored = { 0 };
-		remove_pod(w, &ignored);
+		link_remove(w->links, &w->veth, 1, &ignored);
+		release_ports(w, &ignored);
 	}
 	return ret;
 }
 
-/* -- detach and gc -- */
-
-static int remove_pod(struct work *w, struct err *e)
-{
-	int ret = link_remove(w->links, w->veth, e);
-	if (ret < 0 || !w->n_ports)
-		return ret;
-	ret = need_rules(w, e);
-	if (ret == 0)
-		ret = rules_remove(w->rules, w->net.table, w->ports, w->n_ports, e);
-	return ret == 0 ? flows_forget(w->pool, w->ports, w->n_ports, FLOWS_TO_PODS, e) : ret;
-}
+/* -- sweep and gc -- */
 
 struct dead {
 	struct pool *pool;
@@ -299,9 +301,18 @@ static int remove_dead(struct work *w, const struct json *live, struct err *e)
 {
 	struct dead d = { .pool = w->pool, .live = live };
 	int ret = link_each_port(w->links, w->net.bridge, handle_port, &d, e);
-	for (size_t i = 0; i < d.n && ret == 0; i++)
-		ret = link_remove(w->links, d.names[i], e);
-	return ret;
+	return ret < 0 ? ret : link_remove(w->links, d.names, d.n, e);
+}
+
+static int sweep(struct work *w, struct err *e)
+{
+	const char *const *names;
+	size_t n;
+	int ret = read_strings(w, "dead", &names, &n, REQUEST_MAX, e);
+	for (size_t i = 0; i < n && ret == 0; i++)
+		if (!is_ours(names[i]))
+			ret = err_set(e, EINVAL, "dead: \"%.20s\" is no link of ours", names[i]);
+	return ret < 0 ? ret : link_remove(w->links, names, n, e);
 }
 
 static int gc(struct work *w, struct err *e)
@@ -324,7 +335,7 @@ static int cleanup(struct work *w, struct err *e)
 	if (ret == 0)
 		ret = remove_dead(w, NULL, e);
 	if (ret == 0)
-		ret = link_remove(w->links, w->net.bridge, e);
+		ret = link_remove(w->links, &w->net.bridge, 1, e);
 	if (ret == 0)
 		ret = need_rules(w, e);
 	return ret < 0 ? ret : rules_drop(w->rules, w->net.table, e);
@@ -344,7 +355,8 @@ static int confine(struct err *e)
 static int serve(struct work *w, struct err *e)
 {
 	static const struct { const char *op; int (*run)(struct work *w, struct err *e); bool veth; } ops[] = {
-		{ "attach", attach, true }, { "detach", remove_pod, true }, { "gc", gc, false },
+		{ "attach", attach, true }, { "release", release_ports, false }, { "sweep", sweep, false },
+		{ "gc", gc, false },
 	};
 	int ret = read_request(w, e);
 	if (ret < 0)

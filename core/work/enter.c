@@ -4,12 +4,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,23 +38,50 @@ static int make_target(const char *path, bool dir, struct err *e)
 	return fd < 0 ? err_sys(e, "make %s", path) : 0;
 }
 
-static int mount_fd(const char *number, const char *target, struct err *e)
+/* -ENOTTY when fd is no namespace. */
+static int is_mount_namespace(int fd)
+{
+	int type = ioctl(fd, NS_GET_NSTYPE);
+	return type < 0 ? -errno : type == CLONE_NEWNS;
+}
+
+/* A pod's tmpfs as kernels before 6.15 need it: the root of a mount namespace (core/work/shm.h). */
+static int clone_root_of(int ns, struct err *e)
+{
+	auto_close int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (own < 0 || setns(ns, CLONE_NEWNS) < 0)
+		return err_sys(e, "enter the mount namespace of fd %d", ns);
+	int tree = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (tree < 0)
+		err_sys(e, "clone the root of fd %d", ns);
+	if (setns(own, CLONE_NEWNS) < 0)
+		return err_sys(e, "go back from the mount namespace of fd %d", ns);
+	return tree < 0 ? -EINVAL : tree;
+}
+
+/* What --fdmount mounts: a clone, so that the fd stays good for the pod's next container. */
+static int clone_fd(const char *number, struct err *e)
 {
 	int fd = job_number(number);
-	struct stat st;
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0 || fcntl(fd, F_GETFD) < 0)
 		return err_set(e, EBADF, "--fdmount %s: not an open fd", number);
 	fd_set_cloexec(fd, 1);
+	if (is_mount_namespace(fd) == 1)
+		return clone_root_of(fd, e);
+	int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	return tree < 0 ? err_sys(e, "clone the mount of fd %d", fd) : tree;
+}
+
+static int mount_tree(int tree, const char *target, struct err *e)
+{
+	struct stat st;
+	if (fstat(tree, &st) < 0)
+		return err_sys(e, "look at what is to be mounted on %s", target);
 	int ret = make_target(target, S_ISDIR(st.st_mode), e);
 	if (ret < 0)
 		return ret;
-	/* A clone: the fd stays good for the pod's next container.  Of a detached mount the kernel
-	 * clones since Linux 6.15 only. */
-	auto_close int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-	if (tree < 0)
-		return err_sys(e, "clone the mount of fd %d for %s", fd, target);
 	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_sys(e, "mount fd %d on %s", fd, target);
+		return err_sys(e, "mount on %s", target);
 	return 0;
 }
 
@@ -73,9 +102,12 @@ static void hide_program_fd(const char *program)
 		fd_set_cloexec(fd, 1);
 }
 
+enum { TREES_MAX = 32 };
+
 struct enter_plan {
 	int ns, program;	/* program: its place in argv */
 	const char *dir, *argv0;
+	int trees[TREES_MAX], n_trees;	/* of each --fdmount, in order */
 };
 
 static const struct { const char *name; int n; } options[] = {
@@ -117,14 +149,30 @@ static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
 	return p->program < argc ? 0 : job_usage(e, "no program");
 }
 
+/* In the caller's namespace, where the fds are from: elsewhere they can't be cloned. */
+static int clone_all(struct enter_plan *p, int argc, char **argv, struct err *e)
+{
+	for (int i = 2; i < p->program - 1; i += option_length(argc, argv, i)) {
+		if (strcmp(argv[i], "--fdmount"))
+			continue;
+		if (p->n_trees == TREES_MAX)
+			return job_usage(e, "more --fdmount than 32");
+		int tree = clone_fd(argv[i + 1], e);
+		if (tree < 0)
+			return tree;
+		p->trees[p->n_trees++] = tree;
+	}
+	return 0;
+}
+
 static int mount_all(const struct enter_plan *p, int argc, char **argv, struct err *e)
 {
-	int ret = 0;
+	int ret = 0, tree = 0;
 	for (int i = 2; i < p->program - 1 && ret == 0; i += option_length(argc, argv, i)) {
 		if (!strcmp(argv[i], "--overlay"))
 			ret = mount_overlay(argv + i + 1, e);
 		else if (!strcmp(argv[i], "--fdmount"))
-			ret = mount_fd(argv[i + 1], argv[i + 2], e);
+			ret = mount_tree(p->trees[tree++], argv[i + 2], e);
 	}
 	return ret;
 }
@@ -133,6 +181,8 @@ int job_enter(int argc, char **argv, struct err *e)
 {
 	struct enter_plan p = { 0 };
 	int ret = parse(&p, argc, argv, e);
+	if (ret == 0)
+		ret = clone_all(&p, argc, argv, e);
 	if (ret < 0)
 		return ret;
 	if (setns(p.ns, CLONE_NEWNS) < 0)

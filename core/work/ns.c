@@ -1,7 +1,7 @@
 /*
  * ns: a pod's namespaces.  This process moves into new ones, sets them up from the inside and
  * hands their fds over; only the netns gets a name in the file system, because CNI daemons look
- * for it there.  /dev/shm is a detached tmpfs that lives as long as somebody holds its fd.
+ * for it there.  /dev/shm (core/work/shm.h) lives as long as somebody holds its fd.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 #include "core/sandboxfs/reply.h"
 #include "core/sandboxfs/sysctl.h"
 #include "core/work/job.h"
+#include "core/work/shm.h"
 
 enum { SYSCTLS_MAX = 256 };
 
@@ -27,6 +28,7 @@ struct ns_plan {
 	const char *pin;	/* NULL: the host's network */
 	bool ipc, uts;
 	const char *hostname, *shm_size;
+	bool shm_in_ns;		/* as for an old kernel */
 	char *sysctls[SYSCTLS_MAX];	/* "key=value" */
 	int n_sysctls;
 	bool pinned;		/* there is something to take back */
@@ -50,8 +52,8 @@ static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
 			p->pin = value;
 		else if (!strcmp(opt, "--hostname"))
 			p->hostname = value;
-		else if (!strcmp(opt, "--shm"))
-			p->shm_size = value;
+		else if (!strcmp(opt, "--shm") || !strcmp(opt, "--shm-in-ns"))
+			p->shm_size = value, p->shm_in_ns = !strcmp(opt, "--shm-in-ns");
 		else if (!strcmp(opt, "--sysctl") && strchr(value, '=') && p->n_sysctls < SYSCTLS_MAX)
 			p->sysctls[p->n_sysctls++] = value;
 		else
@@ -63,21 +65,6 @@ static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
 }
 
 /* -- the parts -- */
-
-static int make_shm(const char *size, struct err *e)
-{
-	auto_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	if (fs < 0)
-		return err_sys(e, "make /dev/shm: fsopen");
-	if (fsconfig(fs, FSCONFIG_SET_STRING, "source", "shm", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0)
-		return err_sys(e, "make /dev/shm of %s bytes", size);
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return err_sys(e, "make /dev/shm");
-	int fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-	return fd < 0 ? err_sys(e, "make /dev/shm: fsmount") : fd;
-}
 
 static int bring_lo_up(struct err *e)
 {
@@ -194,7 +181,7 @@ int job_ns(int argc, char **argv, struct err *e)
 	if (ret < 0)
 		return ret;
 	auto_close int shm = -1;
-	if (p.shm_size && (shm = make_shm(p.shm_size, e)) < 0)
+	if (p.shm_size && (shm = shm_make(p.shm_size, p.shm_in_ns, e)) < 0)
 		return shm;
 	int flags = (p.pin ? CLONE_NEWNET : 0) | (p.ipc ? CLONE_NEWIPC : 0) | (p.uts ? CLONE_NEWUTS : 0);
 	if (flags && unshare(flags) < 0)

@@ -203,6 +203,19 @@ ok(r.stdout.startswith("tmpfs 256 4096\n1777\n") and all(o in r.stdout for o in 
 r = enter(ns, "--fdmount", fds["s"], f"{STATE}/mnt/shm2", program=("/bin/cat", f"{STATE}/mnt/shm2/x"), fds=(fds["s"],))
 ok(r.stdout == "hi\n", "two containers share it", r.stderr)
 ok(not any("shm" in p and p.startswith(STATE) for p, _, _ in mounts()), "the host does not see it")
+r, old = work("ns", "--shm-in-ns", 1 << 20, reply=True)
+shm = high(old["s"])
+table = subprocess.run(["nsenter", f"--mount=/proc/self/fd/{shm}", "--", "/proc/self/exe"], capture_output=True, pass_fds=(shm,))
+ok(r.returncode == 0 and table.returncode != 0, "an old kernel's shm: a mount namespace with nothing else in it", r.stderr)
+for i, cmd in enumerate(("echo hi > %s/x; stat -f -c '%%T %%b' %s", "cat %s/x; stat -c %%a %s")):
+    r = enter(ns, "--fdmount", shm, f"{STATE}/mnt/shm", program=("/bin/sh", "-c", cmd % (f"{STATE}/mnt/shm", f"{STATE}/mnt/shm")),
+              fds=(shm,))
+    ok(r.stdout == ("tmpfs 256\n", "hi\n1777\n")[i], f"enter mounts it, {i + 1}", r.stdout + r.stderr)
+ok(not any(p.startswith(STATE) or "shm" in p and t == "tmpfs" and p not in ("/dev/shm", "/run/shm") for p, _, t in mounts()),
+   "and the host does not see it")
+file = high(os.open("/etc/hosts", os.O_PATH))
+r = enter(ns, "--fdmount", file, f"{STATE}/mnt/file", program=("/bin/cat", f"{STATE}/mnt/file"), fds=(file,))
+ok(r.stdout == open("/etc/hosts").read(), "a file of the host can be mounted by fd", r.stderr)
 r, _ = work("sysctl", pin, "net.ipv4.conf.lo.forwarding=1")
 ok(r.returncode == 0 and inside_pod("cat /proc/sys/net/ipv4/conf/lo/forwarding") == "1\n", "a later sysctl", r.stderr)
 r, _ = work("ns", "--net", pin, "--ipc", reply=True)

@@ -22,13 +22,14 @@ static const char *exit_code(struct ctl *c, const Cri__Container *ctr)
 	return pool_printf(c->pool, "%" PRId32 " %s", resp->status->exit_code, resp->status->reason);
 }
 
-static void put_row(struct table *t, const struct find *f, const Cri__Container *ctr)
+static void put_row(struct table *t, const struct find *f, const Cri__Container *ctr,
+		    const Cri__ListImagesResponse *images)
 {
 	struct pool *p = f->ctl->pool;
 	table_cell(t, show_id(p, ctr->id));
 	table_cell(t, find_pod_name(f, ctr->pod_sandbox_id));
 	table_cell(t, ctr->metadata ? ctr->metadata->name : NULL);
-	table_cell(t, show_image(p, ctr->image, ctr->image_ref));
+	table_cell(t, show_image(p, ctr, images));
 	table_cell(t, show_state(ctr->state));
 	table_cell(t, show_age(p, ctr->created_at));
 	table_cell(t, exit_code(f->ctl, ctr));
@@ -66,7 +67,11 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 	if (optind + 1 < argc)
 		return ctl_usage(c, e, "unexpected \"%s\"", argv[optind + 1]);
 	struct find f;
+	Cri__ListImagesRequest req = CRI__LIST_IMAGES_REQUEST__INIT;
+	Cri__ListImagesResponse *images;
 	int ret = find_load(c, &f, e);
+	if (ret == 0)
+		ret = CTL_CALL(c, CTL_IMAGE, ListImages, list_images, &req, &images, e);
 	if (ret == 0)
 		ret = select_containers(&f, all, argv[optind], e);
 	if (ret < 0)
@@ -80,7 +85,7 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 		if (quiet)
 			puts(f.containers->containers[i]->id);
 		else
-			put_row(t, &f, f.containers->containers[i]);
+			put_row(t, &f, f.containers->containers[i], images);
 	}
 	if (!quiet)
 		table_print(t, stdout);

@@ -130,11 +130,12 @@ int find_any(const struct find *f, const char *word, const Cri__PodSandbox **pod
 	if (m.n == 0)
 		match_names(f, word, &m);
 	prefer_pod(&m);
-	if (m.n == 0 && *word)
+	bool by_prefix = m.n == 0 && *word;
+	if (by_prefix)
 		match_ids(f, word, &m, is_prefix);
 	if (m.n == 0)
 		return err_set(e, ENOENT, "no pod or container is called \"%s\"", word);
-	if (m.n > 1 && m.n_live != 1)
+	if (m.n > 1 && (by_prefix || m.n_live != 1))
 		return err_set(e, EINVAL, "\"%s\" may be any of %zu pods and containers: use more of the id",
 			       word, m.n);
 	*pod = m.n > 1 ? m.live_pod : m.pod;

@@ -216,7 +216,7 @@ static int read_container(struct reader *r, const struct tree *t)
 	if (ret == 0)
 		ret = get_str(r, t, "image", &image);
 	if (ret == 0 && (!name || !image))
-		return tree_err(t, r->e, "containers: a %s is missing", name ? "image" : "name");
+		return tree_err(t, r->e, "containers: %s is missing", name ? "an image" : "a name");
 	if (ret == 0)
 		ret = err_wrap(r->e, manifest_add(r->m, name, image, &c, r->e), "%s:%d", t->file, t->line);
 	if (ret < 0)

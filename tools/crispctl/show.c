@@ -2,6 +2,7 @@
 #include "tools/crispctl/show.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/base/file.h"
@@ -61,11 +62,23 @@ const char *show_pod_state(Cri__PodSandboxState s)
 	return s == CRI__POD_SANDBOX_STATE__SANDBOX_READY ? "Ready" : "NotReady";
 }
 
-const char *show_image(struct pool *p, const Cri__ImageSpec *image, const char *image_ref)
+static bool is_bare_id(const char *name)
 {
-	const char *name = image && *image->user_specified_image ? image->user_specified_image :
-			   image && *image->image		 ? image->image :
-								   image_ref;
 	size_t n = strspn(name, "0123456789abcdef");
-	return !strncmp(name, "sha256:", 7) || (n == 64 && !name[n]) ? show_id(p, name) : name;
+	return !strncmp(name, "sha256:", 7) || (n == 64 && !name[n]);
+}
+
+const char *show_image(struct pool *p, const Cri__Container *c, const Cri__ListImagesResponse *images)
+{
+	const char *name = c->image && *c->image->user_specified_image ? c->image->user_specified_image :
+			   c->image && *c->image->image		       ? c->image->image :
+									 c->image_ref;
+	if (!is_bare_id(name))
+		return name;
+	for (size_t i = 0; i < images->n_images; i++) {
+		const Cri__Image *image = images->images[i];
+		if (image->n_repo_tags && !strcmp(show_id(p, image->id), show_id(p, name)))
+			return image->repo_tags[0];
+	}
+	return show_id(p, name);
 }

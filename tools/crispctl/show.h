@@ -13,5 +13,5 @@ const char *show_age(struct pool *p, int64_t created_ns);	/* "5s", "3m", "2h", "
 const char *show_bytes(struct pool *p, uint64_t n);	/* "12.3MB", powers of 1000 */
 const char *show_state(Cri__ContainerState s);
 const char *show_pod_state(Cri__PodSandboxState s);
-/* The name that a person gave, else a short id. */
-const char *show_image(struct pool *p, const Cri__ImageSpec *image, const char *image_ref);
+/* The name that a person gave, else the first tag that images have for the id, else a short id. */
+const char *show_image(struct pool *p, const Cri__Container *c, const Cri__ListImagesResponse *images);

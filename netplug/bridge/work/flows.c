@@ -15,7 +15,7 @@
 
 #include "core/base/list.h"
 #include "core/base/pool.h"
-#include "netplug/bridge/work/rules.h"
+#include "netplug/bridge/work/ports.h"
 
 enum { ANSWER_SIZE = 32768, FLOWS_MAX = 65536 };
 
@@ -33,7 +33,7 @@ struct flow {
 
 struct search {
 	struct pool *pool;
-	const struct rules_port *ports;
+	const struct port *ports;
 	size_t n_ports;
 	enum flows_which which;
 	struct list found;
@@ -61,7 +61,7 @@ static void read_tuple(const struct nlattr *nest, struct tuple *t)
 	}
 }
 
-static bool is_udp(const struct rules_port *p)
+static bool is_udp(const struct port *p)
 {
 	return strcmp(p->proto, "udp") == 0;
 }
@@ -77,7 +77,7 @@ static bool is_meant(const struct search *s, const struct tuple *orig, const str
 {
 	bool to_pod = orig->dst.s_addr != reply->src.s_addr;
 	for (size_t i = 0; i < s->n_ports; i++) {
-		const struct rules_port *p = &s->ports[i];
+		const struct port *p = &s->ports[i];
 		if (!is_udp(p) || orig->dport != p->host_port)
 			continue;
 		if (s->which == FLOWS_TO_PODS && to_pod && same_ip(p->to_ip, reply->src))
@@ -164,7 +164,7 @@ static int forget(struct mnl_socket *nl, struct search *s)
 	return ret;
 }
 
-int flows_forget(struct pool *p, const struct rules_port *ports, size_t n, enum flows_which which,
+int flows_forget(struct pool *p, const struct port *ports, size_t n, enum flows_which which,
 		 struct err *e)
 {
 	size_t udp = 0;

@@ -9,7 +9,7 @@
 #include "core/base/err.h"
 
 struct pool;
-struct rules_port;
+struct port;
 
 enum flows_which {
 	FLOWS_TO_PORTS,	/* that came for one of the host ports and were not translated */
@@ -17,5 +17,5 @@ enum flows_which {
 };
 
 /* Nothing happens without a UDP port.  A kernel without conntrack's netlink has 0. */
-int flows_forget(struct pool *p, const struct rules_port *ports, size_t n, enum flows_which which,
+int flows_forget(struct pool *p, const struct port *ports, size_t n, enum flows_which which,
 		 struct err *e);

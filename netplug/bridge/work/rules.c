@@ -1,7 +1,7 @@
 /*
  * nftables by libnftables, see the header: text in, one transaction each.  The library gives back
  * errors as text only, which is where the kernel's reason is read from.  It is loaded when it is
- * needed: with all that hangs on it, it would double the time that a pod without ports takes.
+ * needed: with all that hangs on it, it would double the time that a pod takes.
  */
 #include "netplug/bridge/work/rules.h"
 
@@ -17,6 +17,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/pool.h"
+#include "netplug/bridge/work/ports.h"
 
 struct rules {
 	struct pool_res res;
@@ -93,9 +94,9 @@ static int run(struct rules *r, struct buf *text, struct err *e)
 
 /* -- text -- */
 
-static void put_element(struct buf *b, const char *verb, const char *table, const struct rules_port *p)
+static void put_element(struct buf *b, const char *table, const struct port *p)
 {
-	buf_printf(b, "%s element inet %s %s { ", verb, table, p->host_ip ? "ports_ip" : "ports");
+	buf_printf(b, "add element inet %s %s { ", table, p->host_ip ? "ports_ip" : "ports");
 	if (p->host_ip)
 		buf_printf(b, "%s . ", p->host_ip);
 	buf_printf(b, "%s . %u : %s . %u }\n", p->proto, p->host_port, p->to_ip, p->to_port);
@@ -157,41 +158,15 @@ int rules_ensure(struct rules *r, const struct rules_net *n, bool *made, struct 
 	return err_set(e, -ret, "make table %s: %s", n->table, own.msg);
 }
 
-int rules_rebuild(struct rules *r, const struct rules_net *n, const struct rules_port *ports,
+int rules_rebuild(struct rules *r, const struct rules_net *n, const struct port *ports,
 		  size_t n_ports, struct err *e)
 {
 	struct buf b = { 0 };
 	buf_printf(&b, "add table inet %s\ndelete table inet %s\n", n->table, n->table);
 	put_table(&b, n);
 	for (size_t i = 0; i < n_ports; i++)
-		put_element(&b, "add", n->table, &ports[i]);
+		put_element(&b, n->table, &ports[i]);
 	return err_wrap(e, run(r, &b, e), "make table %s anew", n->table);
-}
-
-int rules_add(struct rules *r, const char *table, const struct rules_port *ports, size_t n, struct err *e)
-{
-	struct buf b = { 0 };
-	for (size_t i = 0; i < n; i++)
-		put_element(&b, "add", table, &ports[i]);
-	return err_wrap(e, run(r, &b, e), "add host ports to table %s", table);
-}
-
-/* "add" first: it makes "delete" succeed when there is nothing, and fails when the port has got
- * another owner. */
-int rules_remove(struct rules *r, const char *table, const struct rules_port *ports, size_t n,
-		 struct err *e)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct err own = { 0 };
-		struct buf b = { 0 };
-		put_element(&b, "add", table, &ports[i]);
-		put_element(&b, "delete", table, &ports[i]);
-		int ret = run(r, &b, &own);
-		if (ret < 0 && ret != -EEXIST && ret != -ENOENT)
-			return err_set(e, -ret, "remove host port %u from table %s: %s", ports[i].host_port,
-				       table, own.msg);
-	}
-	return 0;
 }
 
 int rules_drop(struct rules *r, const char *table, struct err *e)

@@ -6,8 +6,8 @@
  *	map ports	protocol . host port           -> pod . port	on every address of the node
  *	map ports_ip	address . protocol . host port -> pod . port	on one address
  *
- * A pod's host ports are elements of the maps: adding and removing pods never touches a rule, so
- * their cost doesn't grow with the number of pods.  The table is made whole in one transaction, or
+ * A pod's host ports are elements of the maps (ports.h): adding and removing pods never touches a
+ * rule, so their cost doesn't grow with the number of pods.  The table is made whole in one transaction, or
  * replaced whole, with all elements, by rules_rebuild(): what nobody owns is gone then.
  */
 #include <stdbool.h>
@@ -17,15 +17,8 @@
 #include "core/base/err.h"
 
 struct pool;
+struct port;
 struct rules;
-
-struct rules_port {
-	const char *proto;	/* "tcp", "udp", "sctp" */
-	const char *host_ip;	/* NULL: any */
-	unsigned host_port;
-	const char *to_ip;
-	unsigned to_port;
-};
 
 struct rules_net {
 	const char *table, *bridge;
@@ -40,13 +33,7 @@ int rules_present(struct pool *p, const char *table, bool *present, struct err *
 /* Make the table if it is missing; *made says whether it was. */
 int rules_ensure(struct rules *r, const struct rules_net *n, bool *made, struct err *e);
 /* Make it anew, with these ports and no others. */
-int rules_rebuild(struct rules *r, const struct rules_net *n, const struct rules_port *ports,
+int rules_rebuild(struct rules *r, const struct rules_net *n, const struct port *ports,
 		  size_t n_ports, struct err *e);
-/* -EEXIST: another pod has one of the ports. */
-int rules_add(struct rules *r, const char *table, const struct rules_port *ports, size_t n,
-	      struct err *e);
-/* What isn't there, or leads to another pod, is left alone. */
-int rules_remove(struct rules *r, const char *table, const struct rules_port *ports, size_t n,
-		 struct err *e);
 /* Missing is fine. */
 int rules_drop(struct rules *r, const char *table, struct err *e);

@@ -38,6 +38,7 @@
 #include "core/base/pool.h"
 #include "netplug/bridge/work/flows.h"
 #include "netplug/bridge/work/link.h"
+#include "netplug/bridge/work/ports.h"
 #include "netplug/bridge/work/rules.h"
 
 enum { POD_NETNS = 3, REQUEST_MAX = 8 << 20, ADDRS_MAX = 4, SUBNETS_MAX = 16 };
@@ -51,7 +52,7 @@ struct work {
 	struct link_addr gateways[SUBNETS_MAX], addrs[ADDRS_MAX];
 	size_t n_addrs;
 	struct in_addr gateway;
-	struct rules_port *ports;
+	struct port *ports;
 	size_t n_ports;
 	const char *veth;
 	bool made;
@@ -92,7 +93,7 @@ static int read_ports(struct work *w, struct err *e)
 	for (size_t i = 0; i < w->n_ports; i++) {
 		const struct json *p = json_at(j, i);
 		struct in_addr a;
-		struct rules_port *to = &w->ports[i];
+		struct port *to = &w->ports[i];
 		to->proto = json_str(json_at(p, 0));
 		to->host_ip = json_str(json_at(p, 1));
 		to->host_port = (unsigned)json_int(json_at(p, 2), 0) & 0xffff;
@@ -213,9 +214,7 @@ static int add_ports(struct work *w, struct err *e)
 {
 	if (!w->n_ports)
 		return 0;
-	int ret = need_rules(w, e);
-	if (ret == 0)
-		ret = rules_add(w->rules, w->net.table, w->ports, w->n_ports, e);
+	int ret = ports_add(w->pool, w->net.table, w->ports, w->n_ports, e);
 	/* A peer that has sent all the while has a flow that leads nowhere. */
 	return ret == 0 ? flows_forget(w->pool, w->ports, w->n_ports, FLOWS_TO_PORTS, e) : ret;
 }
@@ -237,9 +236,7 @@ static int release_ports(struct work *w, struct err *e)
 {
 	if (!w->n_ports)
 		return 0;
-	int ret = need_rules(w, e);
-	if (ret == 0)
-		ret = rules_remove(w->rules, w->net.table, w->ports, w->n_ports, e);
+	int ret = ports_remove(w->pool, w->net.table, w->ports, w->n_ports, e);
 	return ret == 0 ? flows_forget(w->pool, w->ports, w->n_ports, FLOWS_TO_PODS, e) : ret;
 }
 

@@ -127,7 +127,8 @@ ok([m for m, _ in asked()] == ["Pull", "Pull"] and r.stderr == "", "pull: crisp'
 check("a pull that fails", ctl("pull", "broken"), 1, err=r'the registry is "away" \(Unavailable\)')
 asked()
 ctl("pull", "--creds", "u:p:w", "one")
-ok(asked()[0][1]["auth"]["username"] == "u", "pull: a user")
+auth = asked()[0][1]["auth"]
+ok((auth["username"], auth["password"]) == ("u", "p:w"), "pull: a user and a password with a colon")
 check("load", ctl("load", "--name", "x", tmp.name), 0, "^sha256:1234")
 ok(asked() == [("Load", {"path": os.path.realpath(tmp.name), "name": "x"})], "load: an absolute path")
 check("load of nothing", ctl("load", "/nonexistent"), 4, err="/nonexistent: No such file")

@@ -142,9 +142,8 @@ static int become_keeper(const struct options *o)
 	return 1;
 }
 
-int main(int argc, char **argv)
+static int run(struct pool *p, int argc, char **argv)
 {
-	struct pool *p = pool_new(NULL, "crispd");
 	struct options o = { .core = { .pool = p, .keep_sock = -1, .ready_fd = -1 } };
 	o.sets = pool_alloc(p, (size_t)argc * sizeof(*o.sets));
 	o.core.sets = o.sets;
@@ -171,14 +170,19 @@ int main(int argc, char **argv)
 		puts("the configuration is good");
 		return 0;
 	}
-	if (!o.is_core) {
-		if (o.core.ready_fd >= 0 && fcntl(o.core.ready_fd, F_GETFD) < 0) {
-			fprintf(stderr, "crispd: --ready-fd=%d: not open\n", o.core.ready_fd);
-			return EXIT_USAGE;
-		}
-		return become_keeper(&o);
+	if (o.is_core)
+		return core_main(&o.core);
+	if (o.core.ready_fd >= 0 && fcntl(o.core.ready_fd, F_GETFD) < 0) {
+		fprintf(stderr, "crispd: --ready-fd=%d: not open\n", o.core.ready_fd);
+		return EXIT_USAGE;
 	}
-	code = core_main(&o.core);
+	return become_keeper(&o);
+}
+
+int main(int argc, char **argv)
+{
+	struct pool *p = pool_new(NULL, "crispd");
+	int code = run(p, argc, argv);
 	pool_destroy(p);
 	return code;
 }

@@ -63,12 +63,15 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
 static int add_dropins(struct layers *l, const char *file)
 {
 	const char *slash = strrchr(file, '/');
-	const char *dir = slash ? pool_printf(l->pool, "%.*s/conf.d", (int)(slash - file), file) : "conf.d";
+	const char *dir =
+		slash ? pool_printf(l->pool, "%.*s/conf.d", (int)(slash - file), file) : "conf.d";
 	struct dirent **found;
 	int n = scandir(dir, &found, is_dropin, by_bytes);
 	if (n < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(l->e, "read folder %s", dir);
-	int ret = n > DROPINS_MAX ? err_set(l->e, E2BIG, "%s: more than %d files", dir, DROPINS_MAX) : 0;
+		return errno == ENOENT || errno == ENOTDIR ? 0
+							   : err_sys(l->e, "read folder %s", dir);
+	int ret = n > DROPINS_MAX ? err_set(l->e, E2BIG, "%s: more than %d files", dir, DROPINS_MAX)
+				  : 0;
 	for (int i = 0; i < n; i++) {
 		if (ret == 0)
 			ret = add_file(l, pool_printf(l->pool, "%s/%s", dir, found[i]->d_name));
@@ -84,7 +87,8 @@ static int split_path(struct pool *p, const char *path, const char **names)
 	static const char hosts[] = "registries.mirrors.";
 	int n = 0;
 	for (const char *s = path;; n++) {
-		bool rest = s - path == sizeof(hosts) - 1 && !strncmp(path, hosts, sizeof(hosts) - 1);
+		bool rest =
+			s - path == sizeof(hosts) - 1 && !strncmp(path, hosts, sizeof(hosts) - 1);
 		size_t len = rest ? strlen(s) : strcspn(s, ".");
 		if (len == 0 || n == SET_DEPTH_MAX)
 			return -EINVAL;
@@ -217,7 +221,8 @@ static int fill_defaults(struct pool *p, struct config *c, struct tree *merged, 
 	default_to(&c->root, "/var/lib/crisp");
 	default_to(&c->socket, pool_printf(p, "%s/crisp.sock", c->state));
 	if (strlen(c->socket) > 107)
-		return err_set(e, EINVAL, "state: \"%s\" is too long: its socket's path has at most 107 bytes",
+		return err_set(e, EINVAL,
+			       "state: \"%s\" is too long: its socket's path has at most 107 bytes",
 			       c->state);
 	default_to(&c->libexec_dir, own_dir(p, exe_dir, "libexec"));
 	default_to(&c->engine_dir, own_dir(p, exe_dir, "engines"));

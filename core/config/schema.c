@@ -38,7 +38,8 @@ static int fail_kind(struct reader *r, const char *path, const struct tree *t, c
 	if (t->text && t->kind != TREE_NULL)
 		return tree_err(t, r->e, "%s: \"%.100s\" is %s, expected %s", path, t->text,
 				t->kind == TREE_STR ? "wrong" : tree_kind_name(t->kind), expected);
-	return tree_err(t, r->e, "%s: expected %s, not %s", path, expected, tree_kind_name(t->kind));
+	return tree_err(t, r->e, "%s: expected %s, not %s", path, expected,
+			tree_kind_name(t->kind));
 }
 
 static int fail_unknown(struct reader *r, const char *section, const struct tree_member *m,
@@ -48,8 +49,8 @@ static int fail_unknown(struct reader *r, const char *section, const struct tree
 	const char *dot = *section ? "." : "";
 	struct tree at = { .file = m->value->file, .line = m->line };
 	if (near)
-		return tree_err(&at, r->e, "unknown key \"%s%s%s\", did you mean \"%s%s%s\"?", section,
-				dot, m->key, section, dot, near);
+		return tree_err(&at, r->e, "unknown key \"%s%s%s\", did you mean \"%s%s%s\"?",
+				section, dot, m->key, section, dot, near);
 	return tree_err(&at, r->e, "unknown key \"%s%s%s\"", section, dot, m->key);
 }
 
@@ -184,16 +185,20 @@ static int read_handlers(struct reader *r, const char *path, const struct tree *
 	struct config *c = r->config;
 	if (t->kind != TREE_MAP)
 		return fail_kind(r, path, t, "a mapping of handler names");
-	c->handlers = pool_alloc(r->pool, (t->n + 1) * sizeof(*c->handlers));	/* room for the default */
+	c->handlers =
+		pool_alloc(r->pool, (t->n + 1) * sizeof(*c->handlers)); /* room for the default */
 	c->n_handlers = 0;
 	for (size_t i = 0; i < t->n; i++) {
 		const struct tree_member *m = &t->members[i];
 		if (!is_dns_label(m->key))
-			return tree_err(m->value, r->e,
-					"%s: \"%.100s\" is no name for a handler, expected a-z, 0-9 and -",
-					path, m->key);
+			return tree_err(
+				m->value, r->e,
+				"%s: \"%.100s\" is no name for a handler, expected a-z, 0-9 and -",
+				path, m->key);
 		struct config_handler *h = &c->handlers[c->n_handlers++];
-		*h = (struct config_handler){ .name = m->key, .engine = m->key, .options_json = "{}" };
+		*h = (struct config_handler){ .name = m->key,
+					      .engine = m->key,
+					      .options_json = "{}" };
 		const char *section = pool_printf(r->pool, "%s.%s", path, m->key);
 		int ret = read_keys(r, section, handler_keys, m->value, h);
 		if (ret < 0)
@@ -272,8 +277,8 @@ static int read_mirrors(struct reader *r, const char *path, const struct tree *t
 	for (size_t i = 0; i < t->n; i++) {
 		const struct tree_member *m = &t->members[i];
 		if (!is_host(m->key))
-			return tree_err(m->value, r->e, "%s: \"%.100s\" is no HOST or HOST:PORT", path,
-					m->key);
+			return tree_err(m->value, r->e, "%s: \"%.100s\" is no HOST or HOST:PORT",
+					path, m->key);
 		struct config_mirror *mirror = &c->mirrors[c->n_mirrors++];
 		mirror->host = m->key;
 		const char *sub = pool_printf(r->pool, "%s.%s", path, m->key);

@@ -137,7 +137,8 @@ static int read_value(struct reading *r, int id, int depth, struct tree **out);
 
 static int read_list(struct reading *r, const yaml_node_t *n, int depth, struct tree *t)
 {
-	for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
+	for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top;
+	     i++) {
 		struct tree *v;
 		int ret = read_value(r, *i, depth, &v);
 		if (ret < 0)
@@ -149,7 +150,8 @@ static int read_list(struct reading *r, const yaml_node_t *n, int depth, struct 
 
 static int read_map(struct reading *r, const yaml_node_t *n, int depth, struct tree *t)
 {
-	for (yaml_node_pair_t *i = n->data.mapping.pairs.start; i < n->data.mapping.pairs.top; i++) {
+	for (yaml_node_pair_t *i = n->data.mapping.pairs.start; i < n->data.mapping.pairs.top;
+	     i++) {
 		const yaml_node_t *kn = yaml_document_get_node(r->doc, i->key);
 		const char *key;
 		struct tree *v;
@@ -160,8 +162,9 @@ static int read_map(struct reading *r, const yaml_node_t *n, int depth, struct t
 			return ret;
 		for (size_t k = 0; k < t->n; k++)
 			if (!strcmp(t->members[k].key, key))
-				return fail(r, line_of(kn), "key \"%s\" is there twice, first on line %d",
-					    key, t->members[k].line);
+				return fail(r, line_of(kn),
+					    "key \"%s\" is there twice, first on line %d", key,
+					    t->members[k].line);
 		ret = read_value(r, i->value, depth, &v);
 		if (ret < 0)
 			return ret;
@@ -208,7 +211,8 @@ static int read_value(struct reading *r, int id, int depth, struct tree **out)
 		int ret = read_text(r, n, &t->text);
 		if (ret < 0)
 			return ret;
-		t->kind = n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? plain_kind(t->text) : TREE_STR;
+		t->kind = n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? plain_kind(t->text)
+									  : TREE_STR;
 		return 0;
 	}
 }

@@ -16,7 +16,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
-static struct config *load(struct pool *p, const void *bytes, size_t n, const char *set, struct err *e)
+static struct config *load(struct pool *p, const void *bytes, size_t n, const char *set,
+			   struct err *e)
 {
 	char path[64];
 	struct config *c = NULL;

@@ -44,7 +44,8 @@ static void note(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	struct json_out *o = json_out(grpc_pool(call));
 	protojson(request, o);
-	char *line = pool_printf(grpc_pool(call), "%s %s\n", grpc_call_method(call)->name, json_text(o, NULL));
+	char *line = pool_printf(grpc_pool(call), "%s %s\n", grpc_call_method(call)->name,
+				 json_text(o, NULL));
 	file_write_all(log_fd, line, strlen(line));
 }
 
@@ -114,8 +115,8 @@ static void handle_pod_status(struct grpc_call *call, const ProtobufCMessage *re
 	grpc_reply(call, &r->base);
 }
 
-static void add_container(struct grpc_call *call, Cri__ListContainersResponse *r, char *id, char *name,
-			  char *pod, Cri__ContainerState state)
+static void add_container(struct grpc_call *call, Cri__ListContainersResponse *r, char *id,
+			  char *name, char *pod, Cri__ContainerState state)
 {
 	Cri__Container *c = NEW(call, container);
 	c->id = id;
@@ -144,9 +145,9 @@ static void handle_container_status(struct grpc_call *call, const ProtobufCMessa
 	bool web = !strcmp(q->container_id, CTR_WEB);
 	r->status = NEW(call, container_status);
 	r->status->id = q->container_id;
-	r->status->state = web && access(pool_printf(grpc_pool(call), "%s/over", log_dir), F_OK) < 0 ?
-				   CRI__CONTAINER_STATE__CONTAINER_RUNNING :
-				   CRI__CONTAINER_STATE__CONTAINER_EXITED;
+	r->status->state = web && access(pool_printf(grpc_pool(call), "%s/over", log_dir), F_OK) < 0
+				   ? CRI__CONTAINER_STATE__CONTAINER_RUNNING
+				   : CRI__CONTAINER_STATE__CONTAINER_EXITED;
 	r->status->exit_code = 3;
 	r->status->reason = "Error";
 	r->status->log_path = web ? pool_printf(grpc_pool(call), "%s/web.log", log_dir) : "";
@@ -193,7 +194,8 @@ static void handle_image_status(struct grpc_call *call, const ProtobufCMessage *
 	const Cri__ImageStatusRequest *q = (const Cri__ImageStatusRequest *)request;
 	Cri__ImageStatusResponse *r = NEW(call, image_status_response);
 	const char *name = q->image->image;
-	if (strcmp(name, "nowhere") && strcmp(name, "broken") && (strcmp(name, "missing") || pulled)) {
+	if (strcmp(name, "nowhere") && strcmp(name, "broken") &&
+	    (strcmp(name, "missing") || pulled)) {
 		r->image = NEW(call, image);
 		r->image->id = IMAGE;
 		r->image->size = 1;
@@ -315,8 +317,10 @@ HANDLE_NOTED(remove_image, remove_image_response)
 #define IMAGES "runtime.v1.ImageService"
 #define NODE "crisp.v1.Node"
 #define CRI(service, Name, lower, handler)                                                         \
-	{ service, #Name, &cri__##lower##_request__descriptor, &cri__##lower##_response__descriptor, \
-	  false, handler }
+	{                                                                                          \
+		service, #Name, &cri__##lower##_request__descriptor,                               \
+			&cri__##lower##_response__descriptor, false, handler                       \
+	}
 
 static struct grpc_method methods[] = {
 	CRI(RUNTIME, Version, version, handle_version),
@@ -338,9 +342,12 @@ static struct grpc_method methods[] = {
 	CRI(IMAGES, ImageStatus, image_status, handle_image_status),
 	CRI(IMAGES, PullImage, pull_image, handle_pull_image),
 	CRI(IMAGES, RemoveImage, remove_image, handle_remove_image),
-	{ NODE, "Pull", &node__pull_request__descriptor, &node__pull_progress__descriptor, true, handle_pull },
-	{ NODE, "Load", &node__load_request__descriptor, &node__load_progress__descriptor, true, handle_load },
-	{ NODE, "Dump", &node__dump_request__descriptor, &node__dump_response__descriptor, false, handle_dump },
+	{ NODE, "Pull", &node__pull_request__descriptor, &node__pull_progress__descriptor, true,
+	  handle_pull },
+	{ NODE, "Load", &node__load_request__descriptor, &node__load_progress__descriptor, true,
+	  handle_load },
+	{ NODE, "Dump", &node__dump_request__descriptor, &node__dump_response__descriptor, false,
+	  handle_dump },
 	{ 0 },
 };
 

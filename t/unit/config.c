@@ -51,17 +51,20 @@ static void test_defaults(void)
 		return;
 	ok(!strcmp(c->socket, "/run/crisp/crisp.sock") && !strcmp(c->state, "/run/crisp") &&
 		   !strcmp(c->root, "/var/lib/crisp"), "paths");
-	ok(!strcmp(c->engine_dir, "/x/build/engines") && !strcmp(c->libexec_dir, "/x/build/libexec") &&
-		   !strcmp(c->netplug_dir, "/x/build/netplug"), "own folders lie beside the binary");
+	ok(!strcmp(c->engine_dir, "/x/build/engines") &&
+		   !strcmp(c->libexec_dir, "/x/build/libexec") &&
+		   !strcmp(c->netplug_dir, "/x/build/netplug"),
+	   "own folders lie beside the binary");
 	ok(!strcmp(c->netns_dir, "/run/netns") && !strcmp(c->netns_prefix, "crisp-"), "netns");
 	ok(c->log_level == LOG_LEVEL_INFO && !strcmp(c->cgroup_driver, "auto") &&
 		   !strcmp(c->cgroup_parent, "/crisp"), "log and cgroup");
 	ok(c->n_handlers == 2 && !strcmp(config_handler(c, "runc")->engine, "runc") &&
-		   !strcmp(config_handler(c, "")->engine, "crun"), "crun and runc are there, crun is \"\"");
+		   !strcmp(config_handler(c, "")->engine, "crun"),
+	   "crun and runc are there, crun is \"\"");
 	ok(!config_handler(c, "nope"), "an unknown handler is none");
 	ok(!strcmp(c->network_plugin, "bridge") &&
-		   !strcmp(c->network_options_json,
-			   "{\"bridge\":\"crisp0\",\"subnets\":[\"10.88.0.0/16\"],\"nft_table\":\"crisp\"}"),
+		   !strcmp(c->network_options_json, "{\"bridge\":\"crisp0\",\"subnets\":[\"10.88.0."
+						    "0/16\"],\"nft_table\":\"crisp\"}"),
 	   "bridge with its options: %s", c->network_options_json);
 	ok(!strcmp(c->registries_dir, "/etc/crisp/registries.d") && !c->auth_file, "registries");
 	ok(!strcmp(c->stream_address, "127.0.0.1") && c->stream_port == 0 &&
@@ -70,21 +73,23 @@ static void test_defaults(void)
 
 static void test_values(void)
 {
-	struct config *c = load_text("# a comment\n"
-				     "state: /run/other/\n"
-				     "log: {level: debug}\n"
-				     "cgroup:\n  parent: my.slice\n  driver:\n"
-				     "engines:\n"
-				     "  default: fast\n"
-				     "  handlers:\n"
-				     "    fast: {engine: crun, options: {path: /opt/crun, deep: [1, 2.5, true, null, \"7\"]}}\n"
-				     "    gvisor:\n"
-				     "network: {plugin: none}\n"
-				     "registries:\n"
-				     "  plain_http: ['127.0.0.1:5000', '[::1]:5000']\n"
-				     "  mirrors: {docker.io: [https://m.example/v2, 'http://10.0.0.1:80']}\n"
-				     "stream: {address: '::1', port: 10250}\n"
-				     "images: {pinned: [a:1, b], store: dir}\n");
+	struct config *c =
+		load_text("# a comment\n"
+			  "state: /run/other/\n"
+			  "log: {level: debug}\n"
+			  "cgroup:\n  parent: my.slice\n  driver:\n"
+			  "engines:\n"
+			  "  default: fast\n"
+			  "  handlers:\n"
+			  "    fast: {engine: crun, options: {path: /opt/crun, deep: [1, 2.5, "
+			  "true, null, \"7\"]}}\n"
+			  "    gvisor:\n"
+			  "network: {plugin: none}\n"
+			  "registries:\n"
+			  "  plain_http: ['127.0.0.1:5000', '[::1]:5000']\n"
+			  "  mirrors: {docker.io: [https://m.example/v2, 'http://10.0.0.1:80']}\n"
+			  "stream: {address: '::1', port: 10250}\n"
+			  "images: {pinned: [a:1, b], store: dir}\n");
 	ok(c, "a full file: %s", err_text(&err));
 	if (!c)
 		return;
@@ -94,7 +99,8 @@ static void test_values(void)
 	   "a key with nothing keeps its default");
 	const struct config_handler *h = config_handler(c, NULL);
 	ok(h && !strcmp(h->name, "fast") && !strcmp(h->engine, "crun"), "the default handler");
-	ok(h && !strcmp(h->options_json, "{\"path\":\"/opt/crun\",\"deep\":[1,2.5,true,null,\"7\"]}"),
+	ok(h && !strcmp(h->options_json,
+			"{\"path\":\"/opt/crun\",\"deep\":[1,2.5,true,null,\"7\"]}"),
 	   "options keep their types: %s", h ? h->options_json : "");
 	h = config_handler(c, "gvisor");
 	ok(h && !strcmp(h->engine, "gvisor") && !strcmp(h->options_json, "{}"),
@@ -102,10 +108,13 @@ static void test_values(void)
 	ok(c->n_handlers == 2, "configured handlers replace the built-in ones");
 	ok(!strcmp(c->network_options_json, "{}"), "another plugin has no bridge options");
 	ok(c->n_plain_http == 2 && !strcmp(c->plain_http[1], "[::1]:5000"), "plain_http");
-	ok(c->n_mirrors == 1 && c->mirrors[0].n_urls == 2 && !strcmp(c->mirrors[0].host, "docker.io") &&
-		   !strcmp(c->mirrors[0].urls[1], "http://10.0.0.1:80"), "mirrors");
+	ok(c->n_mirrors == 1 && c->mirrors[0].n_urls == 2 &&
+		   !strcmp(c->mirrors[0].host, "docker.io") &&
+		   !strcmp(c->mirrors[0].urls[1], "http://10.0.0.1:80"),
+	   "mirrors");
 	ok(c->stream_port == 10250 && !strcmp(c->stream_address, "::1"), "stream");
-	ok(c->n_pinned == 2 && !strcmp(c->pinned[0], "a:1") && !strcmp(c->images_store, "dir"), "images");
+	ok(c->n_pinned == 2 && !strcmp(c->pinned[0], "a:1") && !strcmp(c->images_store, "dir"),
+	   "images");
 }
 
 static void test_layers(void)
@@ -116,20 +125,29 @@ static void test_layers(void)
 	put("conf.d/30-off.yml", "nonsense: 1\n");
 	const char *file = put("config.yaml", "images: {pinned: [a, b], store: dir}\n");
 	struct config *c = load(file, NULL);
-	ok(c && c->log_level == LOG_LEVEL_ERROR, "drop-ins in order, the last wins: %s", err_text(&err));
+	ok(c && c->log_level == LOG_LEVEL_ERROR, "drop-ins in order, the last wins: %s",
+	   err_text(&err));
 	ok(c && c->n_pinned == 1 && !strcmp(c->pinned[0], "c"), "a list replaces");
 	ok(c && !strcmp(c->images_store, "dir"), "a sibling key stays");
-	ok(c && strstr(c->network_options_json, "\"br2\"") && strstr(c->network_options_json, "10.88"),
+	ok(c && strstr(c->network_options_json, "\"br2\"") &&
+		   strstr(c->network_options_json, "10.88"),
 	   "options merge with the bridge's defaults: %s", c ? c->network_options_json : "");
-	const char *sets[] = { "log.level=debug", "images.pinned=[x, y, z]", "stream.port=7",
-			       "registries.mirrors.quay.io:443=[http://m]", "engines.handlers.f.engine=fake",
-			       "engines.handlers.f.options.delay_ms=5", "engines.default=f",
-			       "network.options.subnets=[10.9.0.0/24]", NULL };
+	const char *sets[] = { "log.level=debug",
+			       "images.pinned=[x, y, z]",
+			       "stream.port=7",
+			       "registries.mirrors.quay.io:443=[http://m]",
+			       "engines.handlers.f.engine=fake",
+			       "engines.handlers.f.options.delay_ms=5",
+			       "engines.default=f",
+			       "network.options.subnets=[10.9.0.0/24]",
+			       NULL };
 	c = load(file, sets);
 	ok(c && c->log_level == LOG_LEVEL_DEBUG && c->n_pinned == 3 && c->stream_port == 7,
 	   "--set wins: %s", err_text(&err));
-	ok(c && c->n_mirrors == 1 && !strcmp(c->mirrors[0].host, "quay.io:443"), "a host with dots");
-	ok(c && !strcmp(config_handler(c, "")->options_json, "{\"delay_ms\":5}"), "nested --set merge");
+	ok(c && c->n_mirrors == 1 && !strcmp(c->mirrors[0].host, "quay.io:443"),
+	   "a host with dots");
+	ok(c && !strcmp(config_handler(c, "")->options_json, "{\"delay_ms\":5}"),
+	   "nested --set merge");
 	ok(c && strstr(c->network_options_json, "[\"10.9.0.0/24\"]"), "a list by --set");
 	const char *fake[] = { "engines.default=fake", NULL };
 	c = load(file, fake);
@@ -154,9 +172,11 @@ static const struct {
 	  "config.yaml:3: unknown key \"sokcet\", did you mean \"socket\"?" },
 	{ "log: {lvl: info}", ":1: unknown key \"log.lvl\", did you mean \"log.level\"?" },
 	{ "zzzzzzzz: 1", ":1: unknown key \"zzzzzzzz\"" },
-	{ "engines: {handlers: {x: {enigne: crun}}}", "\"engines.handlers.x.enigne\", did you mean" },
+	{ "engines: {handlers: {x: {enigne: crun}}}",
+	  "\"engines.handlers.x.enigne\", did you mean" },
 	{ "state: /a\nroot: /b\nstate: /c", ":3: key \"state\" is there twice, first on line 1" },
-	{ "log: {level: loud}", ":1: log.level: \"loud\" is wrong, expected one of debug, info, warn, error" },
+	{ "log: {level: loud}",
+	  ":1: log.level: \"loud\" is wrong, expected one of debug, info, warn, error" },
 	{ "log: loud", ":1: log: \"loud\" is wrong, expected a mapping" },
 	{ "log: [a]", ":1: log: expected a mapping, not a list" },
 	{ "- a\n- b", "the file: expected a mapping, not a list" },
@@ -167,9 +187,11 @@ static const struct {
 	{ "stream: {port: -1}", "stream.port" },
 	{ "stream: {port: \"80\"}", "stream.port: \"80\" is wrong" },
 	{ "stream: {port: 99999999999999999999}", "stream.port" },
-	{ "stream: {address: localhost}", "stream.address: \"localhost\" is wrong, expected an IP" },
-	{ "engines: {default: crum}", ":1: engines.default: \"crum\" is neither a handler nor an engine, "
-				      "did you mean \"crun\"?" },
+	{ "stream: {address: localhost}",
+	  "stream.address: \"localhost\" is wrong, expected an IP" },
+	{ "engines: {default: crum}",
+	  ":1: engines.default: \"crum\" is neither a handler nor an engine, "
+	  "did you mean \"crun\"?" },
 	{ "engines: {default: ../x}", "engines.default: \"../x\" is neither" },
 	{ "engines: {handlers: {a: {engine: ../evil}}}", "engines.handlers.a.engine: \"../evil\"" },
 	{ "engines: {handlers: {A_b: {engine: crun}}}", "\"A_b\" is no name for a handler" },
@@ -180,8 +202,10 @@ static const struct {
 	{ "cgroup: {driver: v2}", "expected one of auto, cgroupfs, systemd" },
 	{ "images: {pinned: a}", "images.pinned: \"a\" is wrong, expected a list" },
 	{ "images: {pinned: [a, 5]}", "images.pinned: \"5\" is a number" },
-	{ "registries: {plain_http: ['a b']}", "registries.plain_http: \"a b\" is wrong, expected HOST" },
-	{ "registries: {mirrors: {docker.io: [ftp://x]}}", "registries.mirrors.docker.io: \"ftp://x\"" },
+	{ "registries: {plain_http: ['a b']}",
+	  "registries.plain_http: \"a b\" is wrong, expected HOST" },
+	{ "registries: {mirrors: {docker.io: [ftp://x]}}",
+	  "registries.mirrors.docker.io: \"ftp://x\"" },
 	{ "netns_prefix: a/b", "netns_prefix" },
 	{ "a: &x 1\nb: *x", "aliases are not supported" },
 	{ "log: !!map {}\nstate: !foo /x", "tags are not supported" },
@@ -198,19 +222,24 @@ static void test_refusals(void)
 {
 	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
 		struct config *c = load_text(refused[i].text);
-		ok(!c && strstr(err.msg, refused[i].words), "refused: %s", c ? refused[i].text : err.msg);
+		ok(!c && strstr(err.msg, refused[i].words), "refused: %s",
+		   c ? refused[i].text : err.msg);
 	}
-	const char *bad[][2] = { { "log.level", "expected key.path=value" }, { "=x", "expected key.path" },
-				 { "log..level=x", "expected key.path" }, { ".=x", "expected key.path" },
-				 { "a.b.c.d.e.f.g.h.i.j=1", "expected key.path" },
-				 { "network.options.a\x7f=1", "a control character" },
-				 { "network.options.a\xff=1", "a control character" },
-				 { "log.levl=info", "unknown key \"log.levl\", did you mean \"log.level\"" },
-				 { "stream.port=http", "--set stream.port=http: stream.port: \"http\"" } };
+	const char *bad[][2] = {
+		{ "log.level", "expected key.path=value" },
+		{ "=x", "expected key.path" },
+		{ "log..level=x", "expected key.path" },
+		{ ".=x", "expected key.path" },
+		{ "a.b.c.d.e.f.g.h.i.j=1", "expected key.path" },
+		{ "network.options.a\x7f=1", "a control character" },
+		{ "network.options.a\xff=1", "a control character" },
+		{ "log.levl=info", "unknown key \"log.levl\", did you mean \"log.level\"" },
+		{ "stream.port=http", "--set stream.port=http: stream.port: \"http\"" }
+	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		const char *sets[] = { bad[i][0], NULL };
-		ok(!load(put("config.yaml", ""), sets) && strstr(err.msg, bad[i][1]), "--set refused: %s",
-		   err.msg);
+		ok(!load(put("config.yaml", ""), sets) && strstr(err.msg, bad[i][1]),
+		   "--set refused: %s", err.msg);
 	}
 	char deep[300];
 	memset(deep, '[', 200);
@@ -223,7 +252,8 @@ static void test_refusals(void)
 	ok(!load_text(big), "a file over 1 MiB is refused: %s", err.msg);
 	char longdir[120];
 	snprintf(longdir, sizeof(longdir), "state: /%099d", 1);
-	ok(!load_text(longdir) && strstr(err.msg, "107"), "a socket that does not fit: %s", err.msg);
+	ok(!load_text(longdir) && strstr(err.msg, "107"), "a socket that does not fit: %s",
+	   err.msg);
 }
 
 static void test_near(void)

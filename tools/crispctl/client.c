@@ -77,7 +77,9 @@ static const struct {
 
 static int hex(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+	return c >= '0' && c <= '9'		    ? c - '0'
+	       : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+						    : -1;
 }
 
 /* grpc-message is percent-encoded. */
@@ -104,8 +106,8 @@ static int small_number(const uint8_t *s, size_t n)
 	return v;
 }
 
-static int handle_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name, size_t nlen,
-			 const uint8_t *value, size_t vlen, uint8_t flags, void *data)
+static int handle_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name,
+			 size_t nlen, const uint8_t *value, size_t vlen, uint8_t flags, void *data)
 {
 	struct client *c = data;
 	if (f->hd.stream_id != c->stream)
@@ -184,9 +186,10 @@ static int dial(const char *path, struct err *e)
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
 		bool quiet = errno == ENOENT || errno == ECONNREFUSED;
 		/* Nobody there is another thing than "no such container". */
-		int ret = quiet ? err_set(e, EHOSTDOWN, "no runtime answers on %s: %s (--socket names another)",
-					  path, strerror(errno)) :
-				  err_sys(e, "connect to %s", path);
+		int ret = quiet ? err_set(e, EHOSTDOWN,
+					  "no runtime answers on %s: %s (--socket names another)",
+					  path, strerror(errno))
+				: err_sys(e, "connect to %s", path);
 		close(fd);
 		return ret;
 	}
@@ -261,7 +264,8 @@ static int flush(struct client *c, struct err *e)
 			if (done < 0 && errno == EAGAIN) {
 				poll(&(struct pollfd){ c->fd, POLLOUT, 0 }, 1, TICK_MS);
 				if (c->deadline_ns && clock_mono_ns() > c->deadline_ns)
-					return err_set(e, ETIMEDOUT, "%s: the runtime reads nothing", c->method);
+					return err_set(e, ETIMEDOUT,
+						       "%s: the runtime reads nothing", c->method);
 				continue;
 			}
 			if (done < 0)
@@ -339,7 +343,8 @@ int client_begin(struct client *c, const char *path, const ProtobufCMessage *req
 	if (c->timeout_ms < 100000000)
 		snprintf(timeout, sizeof(timeout), "%llum", (unsigned long long)c->timeout_ms);
 	else
-		snprintf(timeout, sizeof(timeout), "%lluS", (unsigned long long)c->timeout_ms / 1000 % 100000000);
+		snprintf(timeout, sizeof(timeout), "%lluS",
+			 (unsigned long long)c->timeout_ms / 1000 % 100000000);
 	nghttp2_nv headers[] = {
 		HEADER(":method", "POST"),	   HEADER(":scheme", "http"),
 		HEADER(":path", path),		   HEADER(":authority", "localhost"),
@@ -373,7 +378,8 @@ static int ended(struct client *c, struct err *e)
 		return err_set(e, EPROTO, "%s: the answer ends within a message", c->method);
 	if (st > 0 && (size_t)st < sizeof(statuses) / sizeof(*statuses))
 		return err_set(e, statuses[st].code, "%s: %s (%s)", c->method,
-			       c->grpc_message[0] ? c->grpc_message : "no reason given", statuses[st].name);
+			       c->grpc_message[0] ? c->grpc_message : "no reason given",
+			       statuses[st].name);
 	if (c->http_status && c->http_status != 200)
 		return err_set(e, EPROTO, "%s: HTTP status %d", c->method, c->http_status);
 	return err_set(e, EPROTO, "%s: the stream was reset: %s", c->method,

@@ -28,7 +28,8 @@ void client_set_tick(struct client *c, void (*tick)(void *data), void *data);
 int client_call(struct client *c, const char *path, const ProtobufCMessage *request,
 		const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, struct err *e);
 
-int client_begin(struct client *c, const char *path, const ProtobufCMessage *request, struct err *e);
+int client_begin(struct client *c, const char *path, const ProtobufCMessage *request,
+		 struct err *e);
 /* 1: a message, 0: the stream ended well, < 0: it failed. */
 int client_next(struct client *c, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out,
 		struct err *e);

@@ -70,8 +70,10 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 const struct command cmd_config = {
 	.name = "config",
 	.args = "check [--config FILE] [--set KEY=VALUE]...",
-	.summary = "Check crispd's configuration and print the values in effect; exit 2 when it is wrong",
-	.help = "  --config FILE     instead of /etc/crisp/config.yaml; FILE's conf.d is read, too\n"
+	.summary = "Check crispd's configuration and print the values in effect; exit 2 when it is "
+		   "wrong",
+	.help = "  --config FILE     instead of /etc/crisp/config.yaml; FILE's conf.d is read, "
+		"too\n"
 		"  --set KEY=VALUE   as crispd takes it: --set log.level=debug\n",
 	.run = run,
 };

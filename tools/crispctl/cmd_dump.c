@@ -13,7 +13,8 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 		return CTL_GETOPT_RET(opt);
 	Node__DumpRequest req = NODE__DUMP_REQUEST__INIT;
 	Node__DumpResponse *resp;
-	int ret = ctl_call(c, "/crisp.v1.Node/Dump", &req.base, &node__dump_response__descriptor, &resp, e);
+	int ret = ctl_call(c, "/crisp.v1.Node/Dump", &req.base, &node__dump_response__descriptor,
+			   &resp, e);
 	const struct json *j;
 	if (ret == 0)
 		ret = json_parse(c->pool, resp->json, strlen(resp->json), &j, e);

@@ -19,7 +19,8 @@ static int stream(struct ctl *c, const Node__LoadRequest *req, struct progress *
 		if (ret <= 0)
 			break;
 		const Node__LoadProgress *now = (Node__LoadProgress *)m;
-		progress_update(p, now->stage, now->done, now->total, now->layers_done, now->layers);
+		progress_update(p, now->stage, now->done, now->total, now->layers_done,
+				now->layers);
 		for (size_t i = 0; i < now->n_image_ids; i++, images++) {
 			progress_end(p);
 			puts(now->image_ids[i]);
@@ -28,9 +29,11 @@ static int stream(struct ctl *c, const Node__LoadRequest *req, struct progress *
 	progress_end(p);
 	if (ret == -ENOSYS) {
 		err_clear(e);
-		return err_set(e, ENOSYS, "the runtime on %s can't load images: it is no crisp", c->socket);
+		return err_set(e, ENOSYS, "the runtime on %s can't load images: it is no crisp",
+			       c->socket);
 	}
-	return ret == 0 && images == 0 ? err_set(e, EPROTO, "the load ended without an image") : ret;
+	return ret == 0 && images == 0 ? err_set(e, EPROTO, "the load ended without an image")
+				       : ret;
 }
 
 static int run(struct ctl *c, int argc, char **argv, struct err *e)

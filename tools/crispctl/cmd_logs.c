@@ -60,7 +60,8 @@ static int follow(struct ctl *c, char *id, struct logfile *l, struct err *e)
 	}
 }
 
-static int show(struct ctl *c, char *id, bool follow_it, int64_t tail, bool timestamps, struct err *e)
+static int show(struct ctl *c, char *id, bool follow_it, int64_t tail, bool timestamps,
+		struct err *e)
 {
 	Cri__ContainerStatus *st;
 	int ret = status(c, id, &st, e);

@@ -17,12 +17,14 @@ static const char *address(struct ctl *c, const char *id)
 	    !resp->status || !resp->status->network)
 		return NULL;
 	const Cri__PodSandboxNetworkStatus *n = resp->status->network;
-	return n->n_additional_ips ? pool_printf(c->pool, "%s,%s", n->ip, n->additional_ips[0]->ip) : n->ip;
+	return n->n_additional_ips ? pool_printf(c->pool, "%s,%s", n->ip, n->additional_ips[0]->ip)
+				   : n->ip;
 }
 
 static int run(struct ctl *c, int argc, char **argv, struct err *e)
 {
-	static const char *const heads[] = { "POD", "NAMESPACE", "NAME", "STATE", "AGE", "RUNTIME", "ADDRESS", NULL };
+	static const char *const heads[] = { "POD", "NAMESPACE", "NAME",    "STATE",
+					     "AGE", "RUNTIME",	 "ADDRESS", NULL };
 	bool quiet = false;
 	int opt;
 	while ((opt = ctl_getopt(c, argc, argv, ":qh", NULL, e)) != -1) {

@@ -17,9 +17,11 @@ static const char *exit_code(struct ctl *c, const Cri__Container *ctr)
 	if (ctr->state != CRI__CONTAINER_STATE__CONTAINER_EXITED)
 		return NULL;
 	req.container_id = ctr->id;
-	if (CTL_CALL(c, CTL_RUNTIME, ContainerStatus, container_status, &req, &resp, &e) < 0 || !resp->status)
+	if (CTL_CALL(c, CTL_RUNTIME, ContainerStatus, container_status, &req, &resp, &e) < 0 ||
+	    !resp->status)
 		return NULL;
-	return pool_printf(c->pool, "%" PRId32 " %s", resp->status->exit_code, resp->status->reason);
+	return pool_printf(c->pool, "%" PRId32 " %s", resp->status->exit_code,
+			   resp->status->reason);
 }
 
 static void put_row(struct table *t, const struct find *f, const Cri__Container *ctr,
@@ -53,7 +55,8 @@ static int select_containers(struct find *f, bool all, const char *pod_word, str
 
 static int run(struct ctl *c, int argc, char **argv, struct err *e)
 {
-	static const char *const heads[] = { "CONTAINER", "POD", "NAME", "IMAGE", "STATE", "AGE", "EXIT", NULL };
+	static const char *const heads[] = { "CONTAINER", "POD", "NAME", "IMAGE",
+					     "STATE",	  "AGE", "EXIT", NULL };
 	bool all = false, quiet = false;
 	int opt;
 	while ((opt = ctl_getopt(c, argc, argv, ":aqh", NULL, e)) != -1) {

@@ -36,7 +36,8 @@ static int pull_streaming(struct ctl *c, const char *image, const char *auth, st
 		if (ret <= 0)
 			break;
 		const Node__PullProgress *now = (Node__PullProgress *)m;
-		progress_update(p, now->stage, now->done, now->total, now->layers_done, now->layers);
+		progress_update(p, now->stage, now->done, now->total, now->layers_done,
+				now->layers);
 		if (*now->image_id)
 			*id = now->image_id;
 	}

@@ -10,7 +10,8 @@
 static int remove_pod(struct ctl *c, const Cri__PodSandbox *pod, bool force, struct err *e)
 {
 	if (pod->state == CRI__POD_SANDBOX_STATE__SANDBOX_READY && !force)
-		return err_set(e, EBUSY, "pod %s is up: stop it first, or rm -f", pod->metadata->name);
+		return err_set(e, EBUSY, "pod %s is up: stop it first, or rm -f",
+			       pod->metadata->name);
 	Cri__StopPodSandboxRequest stop = CRI__STOP_POD_SANDBOX_REQUEST__INIT;
 	Cri__StopPodSandboxResponse *stopped;
 	stop.pod_sandbox_id = pod->id;
@@ -35,7 +36,8 @@ static int remove_container(struct ctl *c, const Cri__Container *ctr, bool force
 	return CTL_CALL(c, CTL_RUNTIME, RemoveContainer, remove_container, &req, &resp, e);
 }
 
-static int remove_one(struct ctl *c, const struct find *f, const char *word, bool force, struct err *e)
+static int remove_one(struct ctl *c, const struct find *f, const char *word, bool force,
+		      struct err *e)
 {
 	const Cri__PodSandbox *pod;
 	const Cri__Container *ctr;

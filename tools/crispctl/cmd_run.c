@@ -51,10 +51,12 @@ static int start_container(struct ctl *c, char *pod_id, const struct manifest *m
 	create.pod_sandbox_id = pod_id;
 	create.config = mc->config;
 	create.sandbox_config = m->pod;
-	int ret = file_mkdirs(pool_printf(c->pool, "%s/%s", m->pod->log_directory, mc->config->metadata->name),
-			      0755, e);
+	int ret = file_mkdirs(
+		pool_printf(c->pool, "%s/%s", m->pod->log_directory, mc->config->metadata->name),
+		0755, e);
 	if (ret == 0)
-		ret = CTL_CALL(c, CTL_RUNTIME, CreateContainer, create_container, &create, &created, e);
+		ret = CTL_CALL(c, CTL_RUNTIME, CreateContainer, create_container, &create, &created,
+			       e);
 	if (ret < 0)
 		return ret;
 	start.container_id = created->container_id;
@@ -72,9 +74,11 @@ static void take_back(struct ctl *c, char *pod_id, const struct manifest *m)
 	int ret = 0;
 	if (pod_id) {
 		stop.pod_sandbox_id = rm.pod_sandbox_id = pod_id;
-		ret = CTL_CALL(c, CTL_RUNTIME, StopPodSandbox, stop_pod_sandbox, &stop, &stopped, &e);
+		ret = CTL_CALL(c, CTL_RUNTIME, StopPodSandbox, stop_pod_sandbox, &stop, &stopped,
+			       &e);
 		if (ret == 0)
-			ret = CTL_CALL(c, CTL_RUNTIME, RemovePodSandbox, remove_pod_sandbox, &rm, &removed, &e);
+			ret = CTL_CALL(c, CTL_RUNTIME, RemovePodSandbox, remove_pod_sandbox, &rm,
+				       &removed, &e);
 	}
 	if (ret == 0)
 		ret = file_remove_tree(AT_FDCWD, m->pod->log_directory, &e);
@@ -119,7 +123,8 @@ static int add_port(struct ctl *c, struct manifest *m, const char *text, struct 
 	bool udp = !strcmp(protocol, "udp");
 	if (n < 2 || n > 3 || !outside || !inside || outside > 65535 || inside > 65535 ||
 	    (!udp && strcmp(protocol, "tcp")))
-		return ctl_usage(c, e, "--port %s: expected HOST:CONTAINER or HOST:CONTAINER/udp", text);
+		return ctl_usage(c, e, "--port %s: expected HOST:CONTAINER or HOST:CONTAINER/udp",
+				 text);
 	Cri__PortMapping *port = MESSAGE_NEW(m->pool, port_mapping);
 	port->host_port = outside;
 	port->container_port = inside;
@@ -135,7 +140,8 @@ struct flags {
 	size_t n_envs, n_ports;
 };
 
-static int from_flags(struct ctl *c, const struct flags *f, char **cmd, struct manifest *m, struct err *e)
+static int from_flags(struct ctl *c, const struct flags *f, char **cmd, struct manifest *m,
+		      struct err *e)
 {
 	struct manifest_container *mc;
 	char id[65];
@@ -223,7 +229,8 @@ const struct command cmd_run = {
 	.args = "[-r HANDLER] FILE.yaml | --image IMAGE [OPTION...] [--] [COMMAND [ARG...]]",
 	.summary = "Run a pod and print its id",
 	.help = "  -r, --runtime HANDLER   instead of the default one, or the manifest's\n"
-		"  -i, --image IMAGE       a pod of one container from this image, pulled when missing\n"
+		"  -i, --image IMAGE       a pod of one container from this image, pulled when "
+		"missing\n"
 		"  -n, --name NAME         of the pod and its container\n"
 		"  -e, --env NAME=VALUE    in the container's environment\n"
 		"  -p, --port HOST:CTR     forward a port of the host; HOST:CTR/udp\n"

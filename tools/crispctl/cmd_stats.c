@@ -61,7 +61,8 @@ static void put_row(struct table *t, const struct find *f, const Cri__ContainerS
 
 static int run(struct ctl *c, int argc, char **argv, struct err *e)
 {
-	static const char *const heads[] = { "CONTAINER", "POD", "NAME", "CPU", "MEMORY", "DISK", NULL };
+	static const char *const heads[] = { "CONTAINER", "POD",  "NAME", "CPU",
+					     "MEMORY",	  "DISK", NULL };
 	int opt = ctl_getopt(c, argc, argv, ":h", NULL, e);
 	if (opt != -1)
 		return CTL_GETOPT_RET(opt);

@@ -27,7 +27,8 @@ static int stop_container(struct ctl *c, char *id, int64_t grace, struct err *e)
 	return CTL_CALL(c, CTL_RUNTIME, StopContainer, stop_container, &req, &resp, e);
 }
 
-static int stop_one(struct ctl *c, const struct find *f, const char *word, int64_t grace, struct err *e)
+static int stop_one(struct ctl *c, const struct find *f, const char *word, int64_t grace,
+		    struct err *e)
 {
 	const Cri__PodSandbox *pod;
 	const Cri__Container *ctr;

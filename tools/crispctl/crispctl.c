@@ -23,8 +23,9 @@
 #define SOCKET_DEFAULT "/run/crisp/crisp.sock"
 
 static const struct command *const commands[] = {
-	&cmd_pods, &cmd_ps,   &cmd_run,	 &cmd_logs,    &cmd_exec,  &cmd_stop,	&cmd_rm,   &cmd_inspect,
-	&cmd_stats, &cmd_images, &cmd_pull, &cmd_load, &cmd_rmi, &cmd_status, &cmd_dump, &cmd_config,
+	&cmd_pods, &cmd_ps,	 &cmd_run,   &cmd_logs,	  &cmd_exec, &cmd_stop,
+	&cmd_rm,   &cmd_inspect, &cmd_stats, &cmd_images, &cmd_pull, &cmd_load,
+	&cmd_rmi,  &cmd_status,	 &cmd_dump,  &cmd_config,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(*commands) };
@@ -47,7 +48,8 @@ static void print_usage(FILE *out)
 
 static void print_command_usage(const struct command *cmd)
 {
-	printf("usage: crispctl %s%s%s\n\n%s.\n", cmd->name, *cmd->args ? " " : "", cmd->args, cmd->summary);
+	printf("usage: crispctl %s%s%s\n\n%s.\n", cmd->name, *cmd->args ? " " : "", cmd->args,
+	       cmd->summary);
 	if (cmd->help)
 		printf("\n%s", cmd->help);
 }

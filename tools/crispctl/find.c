@@ -95,15 +95,17 @@ static void match_names(const struct find *f, const char *word, struct match *m)
 {
 	for (size_t i = 0; i < f->pods->n_items; i++) {
 		const Cri__PodSandboxMetadata *md = f->pods->items[i]->metadata;
-		if (md && (!strcmp(md->name, word) ||
-			   !strcmp(pool_printf(f->ctl->pool, "%s/%s", md->namespace_, md->name), word)))
+		if (md &&
+		    (!strcmp(md->name, word) ||
+		     !strcmp(pool_printf(f->ctl->pool, "%s/%s", md->namespace_, md->name), word)))
 			add_pod(m, f->pods->items[i]);
 	}
 	for (size_t i = 0; i < f->containers->n_containers; i++) {
 		const Cri__Container *c = f->containers->containers[i];
 		const char *name = name_of(c);
 		if (!strcmp(name, word) ||
-		    !strcmp(pool_printf(f->ctl->pool, "%s/%s", find_pod_name(f, c->pod_sandbox_id), name),
+		    !strcmp(pool_printf(f->ctl->pool, "%s/%s", find_pod_name(f, c->pod_sandbox_id),
+					name),
 			    word))
 			add_container(m, c);
 	}
@@ -136,15 +138,16 @@ int find_any(const struct find *f, const char *word, const Cri__PodSandbox **pod
 	if (m.n == 0)
 		return err_set(e, ENOENT, "no pod or container is called \"%s\"", word);
 	if (m.n > 1 && (by_prefix || m.n_live != 1))
-		return err_set(e, EINVAL, "\"%s\" may be any of %zu pods and containers: use more of the id",
+		return err_set(e, EINVAL,
+			       "\"%s\" may be any of %zu pods and containers: use more of the id",
 			       word, m.n);
 	*pod = m.n > 1 ? m.live_pod : m.pod;
 	*container = m.n > 1 ? m.live_container : m.container;
 	return 0;
 }
 
-static int only_container(const struct find *f, const Cri__PodSandbox *pod, const Cri__Container **out,
-			  struct err *e)
+static int only_container(const struct find *f, const Cri__PodSandbox *pod,
+			  const Cri__Container **out, struct err *e)
 {
 	struct match m = { 0 };
 	char names[200] = "";
@@ -166,7 +169,8 @@ static int only_container(const struct find *f, const Cri__PodSandbox *pod, cons
 	return 0;
 }
 
-int find_container(const struct find *f, const char *word, const Cri__Container **out, struct err *e)
+int find_container(const struct find *f, const char *word, const Cri__Container **out,
+		   struct err *e)
 {
 	const Cri__PodSandbox *pod;
 	int ret = find_any(f, word, &pod, out, e);

@@ -28,5 +28,6 @@ const char *find_pod_name(const struct find *f, const char *pod_id);
 int find_any(const struct find *f, const char *word, const Cri__PodSandbox **pod,
 	     const Cri__Container **container, struct err *e);
 /* As find_any; a pod stands for its only container (running ones are preferred). */
-int find_container(const struct find *f, const char *word, const Cri__Container **out, struct err *e);
+int find_container(const struct find *f, const char *word, const Cri__Container **out,
+		   struct err *e);
 int find_pod(const struct find *f, const char *word, const Cri__PodSandbox **out, struct err *e);

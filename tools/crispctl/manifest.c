@@ -23,8 +23,8 @@ int manifest_begin(struct pool *p, const char *name, struct manifest *m, struct 
 {
 	char uid[65];
 	if (!is_name(name))
-		return err_set(e, EINVAL, "\"%s\" is no name for a pod: a-z, 0-9 and -, at most %d", name,
-			       NAME_LEN_MAX);
+		return err_set(e, EINVAL, "\"%s\" is no name for a pod: a-z, 0-9 and -, at most %d",
+			       name, NAME_LEN_MAX);
 	*m = (struct manifest){ .pool = p, .handler = "" };
 	m->containers = pool_alloc(p, CONTAINERS_MAX * sizeof(*m->containers));
 	random_id(uid);
@@ -49,7 +49,8 @@ int manifest_add(struct manifest *m, const char *name, const char *image,
 {
 	struct pool *p = m->pool;
 	if (!is_name(name))
-		return err_set(e, EINVAL, "\"%s\" is no name for a container: a-z, 0-9 and -, at most %d",
+		return err_set(e, EINVAL,
+			       "\"%s\" is no name for a container: a-z, 0-9 and -, at most %d",
 			       name, NAME_LEN_MAX);
 	if (m->n_containers == CONTAINERS_MAX)
 		return err_set(e, EINVAL, "more than %d containers", CONTAINERS_MAX);
@@ -73,7 +74,8 @@ int manifest_add(struct manifest *m, const char *name, const char *image,
 	return 0;
 }
 
-void manifest_env(struct manifest *m, struct manifest_container *c, const char *name, const char *value)
+void manifest_env(struct manifest *m, struct manifest_container *c, const char *name,
+		  const char *value)
 {
 	Cri__KeyValue *kv = MESSAGE_NEW(m->pool, key_value);
 	kv->key = pool_strdup(m->pool, name);
@@ -105,7 +107,8 @@ void manifest_finish(struct manifest *m)
 	for (size_t i = 0; i < m->n_containers; i++) {
 		Cri__ContainerConfig *c = m->containers[i].config;
 		put_labels(m, c);
-		message_put(m->pool, c, "labels", "io.kubernetes.container.name", c->metadata->name);
+		message_put(m->pool, c, "labels", "io.kubernetes.container.name",
+			    c->metadata->name);
 		c->linux->security_context->namespace_options = sc->namespace_options;
 		if (c->linux->security_context->privileged)
 			sc->privileged = true;

@@ -41,7 +41,8 @@ int manifest_begin(struct pool *p, const char *name, struct manifest *m, struct 
 /* Add a container; its name must be new. */
 int manifest_add(struct manifest *m, const char *name, const char *image,
 		 struct manifest_container **out, struct err *e);
-void manifest_env(struct manifest *m, struct manifest_container *c, const char *name, const char *value);
+void manifest_env(struct manifest *m, struct manifest_container *c, const char *name,
+		  const char *value);
 void manifest_host_network(struct manifest *m);
 /* What follows from the rest: labels, log folder.  Last of all. */
 void manifest_finish(struct manifest *m);

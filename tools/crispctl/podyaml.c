@@ -15,13 +15,15 @@ struct reader {
 };
 
 /* Every key of a map must be one of names, which end with NULL. */
-static int check_keys(struct reader *r, const struct tree *t, const char *what, const char *const *names)
+static int check_keys(struct reader *r, const struct tree *t, const char *what,
+		      const char *const *names)
 {
 	size_t n = 0;
 	while (names[n])
 		n++;
 	if (t->kind != TREE_MAP)
-		return tree_err(t, r->e, "%s: expected a mapping, not %s", what, tree_kind_name(t->kind));
+		return tree_err(t, r->e, "%s: expected a mapping, not %s", what,
+				tree_kind_name(t->kind));
 	for (size_t i = 0; i < t->n; i++) {
 		const struct tree_member *m = &t->members[i];
 		size_t k = 0;
@@ -32,7 +34,8 @@ static int check_keys(struct reader *r, const struct tree *t, const char *what, 
 		const char *near = near_name(m->key, names, n);
 		struct tree at = { .file = t->file, .line = m->line };
 		return tree_err(&at, r->e, "%s: \"%s\" is not supported here%s%s%s", what, m->key,
-				near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+				near ? ", did you mean \"" : "", near ? near : "",
+				near ? "\"?" : "");
 	}
 	return 0;
 }
@@ -44,32 +47,37 @@ static int get_str(struct reader *r, const struct tree *map, const char *key, co
 	if (!v)
 		return 0;
 	if (!tree_str(v))
-		return tree_err(v, r->e, "%s: expected a string, not %s", key, tree_kind_name(v->kind));
+		return tree_err(v, r->e, "%s: expected a string, not %s", key,
+				tree_kind_name(v->kind));
 	*out = v->text;
 	return 0;
 }
 
-static int get_bool(struct reader *r, const struct tree *map, const char *key, protobuf_c_boolean *out)
+static int get_bool(struct reader *r, const struct tree *map, const char *key,
+		    protobuf_c_boolean *out)
 {
 	const struct tree *v = tree_get(map, key);
 	if (!v)
 		return 0;
 	if (v->kind != TREE_BOOL)
-		return tree_err(v, r->e, "%s: expected true or false, not %s", key, tree_kind_name(v->kind));
+		return tree_err(v, r->e, "%s: expected true or false, not %s", key,
+				tree_kind_name(v->kind));
 	*out = tree_is_true(v);
 	return 0;
 }
 
-static int get_int(struct reader *r, const struct tree *map, const char *key, int64_t max, int64_t *out)
+static int get_int(struct reader *r, const struct tree *map, const char *key, int64_t max,
+		   int64_t *out)
 {
 	const struct tree *v = tree_get(map, key);
 	if (v && (tree_int(v, out) < 0 || *out < 0 || *out > max))
-		return tree_err(v, r->e, "%s: expected a number from 0 to %lld", key, (long long)max);
+		return tree_err(v, r->e, "%s: expected a number from 0 to %lld", key,
+				(long long)max);
 	return 0;
 }
 
-static int get_word(struct reader *r, const struct tree *map, const char *key, const char *const *words,
-		    int *out)
+static int get_word(struct reader *r, const struct tree *map, const char *key,
+		    const char *const *words, int *out)
 {
 	const char *s = NULL;
 	int ret = get_str(r, map, key, &s);
@@ -81,8 +89,8 @@ static int get_word(struct reader *r, const struct tree *map, const char *key, c
 			return 0;
 		}
 	}
-	return tree_err(tree_get(map, key), r->e, "%s: \"%s\" is not supported, expected %s%s", key, s,
-			words[0], words[1] ? " or another of its kind" : "");
+	return tree_err(tree_get(map, key), r->e, "%s: \"%s\" is not supported, expected %s%s", key,
+			s, words[0], words[1] ? " or another of its kind" : "");
 }
 
 static const struct tree *list_of(const struct tree *map, const char *key, size_t *n)
@@ -95,7 +103,8 @@ static const struct tree *list_of(const struct tree *map, const char *key, size_
 static int need_list(struct reader *r, const struct tree *v, const char *key)
 {
 	if (v && v->kind != TREE_LIST)
-		return tree_err(v, r->e, "%s: expected a list, not %s", key, tree_kind_name(v->kind));
+		return tree_err(v, r->e, "%s: expected a list, not %s", key,
+				tree_kind_name(v->kind));
 	return 0;
 }
 
@@ -108,7 +117,8 @@ static int read_strings(struct reader *r, const struct tree *map, const char *ke
 	for (size_t i = 0; ret == 0 && i < n; i++) {
 		const struct tree *v = list->members[i].value;
 		if (!tree_str(v))
-			return tree_err(v, r->e, "%s: expected strings, not %s", key, tree_kind_name(v->kind));
+			return tree_err(v, r->e, "%s: expected strings, not %s", key,
+					tree_kind_name(v->kind));
 		message_append(r->m->pool, message, field, v->text);
 	}
 	return ret;
@@ -120,7 +130,8 @@ static int read_map(struct reader *r, const struct tree *map, const char *key, v
 	if (!t)
 		return 0;
 	if (t->kind != TREE_MAP)
-		return tree_err(t, r->e, "%s: expected a mapping, not %s", key, tree_kind_name(t->kind));
+		return tree_err(t, r->e, "%s: expected a mapping, not %s", key,
+				tree_kind_name(t->kind));
 	for (size_t i = 0; i < t->n; i++) {
 		if (!tree_str(t->members[i].value))
 			return tree_err(t->members[i].value, r->e, "%s.%s: expected a string", key,
@@ -154,7 +165,8 @@ static int read_env(struct reader *r, const struct tree *t, struct manifest_cont
 
 static int read_ports(struct reader *r, const struct tree *t)
 {
-	static const char *const keys[] = { "name", "containerPort", "hostPort", "hostIP", "protocol", NULL };
+	static const char *const keys[] = { "name",   "containerPort", "hostPort",
+					    "hostIP", "protocol",      NULL };
 	static const char *const protocols[] = { "TCP", "UDP", "SCTP", NULL };
 	size_t n;
 	const struct tree *list = list_of(t, "ports", &n);
@@ -183,9 +195,11 @@ static int read_ports(struct reader *r, const struct tree *t)
 	return ret;
 }
 
-static int read_security(struct reader *r, const struct tree *t, Cri__LinuxContainerSecurityContext *sc)
+static int read_security(struct reader *r, const struct tree *t,
+			 Cri__LinuxContainerSecurityContext *sc)
 {
-	static const char *const keys[] = { "privileged", "runAsUser", "readOnlyRootFilesystem", NULL };
+	static const char *const keys[] = { "privileged", "runAsUser", "readOnlyRootFilesystem",
+					    NULL };
 	int64_t user = -1;
 	if (!t)
 		return 0;
@@ -205,8 +219,10 @@ static int read_security(struct reader *r, const struct tree *t, Cri__LinuxConta
 
 static int read_container(struct reader *r, const struct tree *t)
 {
-	static const char *const keys[] = { "name", "image", "imagePullPolicy", "command", "args", "env",
-					    "tty", "stdin", "workingDir", "ports", "securityContext", NULL };
+	static const char *const keys[] = {
+		"name",	 "image",      "imagePullPolicy", "command",	     "args", "env", "tty",
+		"stdin", "workingDir", "ports",		  "securityContext", NULL
+	};
 	static const char *const policies[] = { "IfNotPresent", "Always", "Never", NULL };
 	const char *name = NULL, *image = NULL;
 	struct manifest_container *c;
@@ -218,7 +234,8 @@ static int read_container(struct reader *r, const struct tree *t)
 	if (ret == 0 && (!name || !image))
 		return tree_err(t, r->e, "containers: %s is missing", name ? "an image" : "a name");
 	if (ret == 0)
-		ret = err_wrap(r->e, manifest_add(r->m, name, image, &c, r->e), "%s:%d", t->file, t->line);
+		ret = err_wrap(r->e, manifest_add(r->m, name, image, &c, r->e), "%s:%d", t->file,
+			       t->line);
 	if (ret < 0)
 		return ret;
 	ret = read_strings(r, t, "command", c->config, "command");
@@ -237,14 +254,16 @@ static int read_container(struct reader *r, const struct tree *t)
 	if (ret == 0)
 		ret = read_ports(r, t);
 	if (ret == 0)
-		ret = read_security(r, tree_get(t, "securityContext"), c->config->linux->security_context);
+		ret = read_security(r, tree_get(t, "securityContext"),
+				    c->config->linux->security_context);
 	c->pull = policy;
 	return ret;
 }
 
 static int read_metadata(struct reader *r, const struct tree *t)
 {
-	static const char *const keys[] = { "name", "namespace", "uid", "labels", "annotations", NULL };
+	static const char *const keys[] = { "name",   "namespace",   "uid",
+					    "labels", "annotations", NULL };
 	Cri__PodSandboxMetadata *md = r->m->pod->metadata;
 	int ret = check_keys(r, t, "metadata", keys);
 	if (ret == 0)
@@ -262,8 +281,11 @@ static int read_metadata(struct reader *r, const struct tree *t)
 
 static int read_spec(struct reader *r, const struct tree *t)
 {
-	static const char *const keys[] = { "containers", "hostNetwork", "hostPID", "hostIPC", "hostname",
-					    "runtimeClassName", "restartPolicy", "shareProcessNamespace", NULL };
+	static const char *const keys[] = {
+		"containers", "hostNetwork",	  "hostPID",	   "hostIPC",
+		"hostname",   "runtimeClassName", "restartPolicy", "shareProcessNamespace",
+		NULL
+	};
 	static const char *const restarts[] = { "Never", NULL };
 	Cri__NamespaceOption *ns = r->m->pod->linux->security_context->namespace_options;
 	protobuf_c_boolean network = 0, pid = 0, ipc = 0, share = 0;

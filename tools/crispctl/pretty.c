@@ -50,14 +50,17 @@ void pretty_json(FILE *out, const char *text, size_t n)
 /* Would YAML read this plain word back as the same string? */
 static bool is_plain(const char *s)
 {
-	static const char *const words[] = { "true", "false", "null", "~", "yes", "no", "on", "off" };
+	static const char *const words[] = {
+		"true", "false", "null", "~", "yes", "no", "on", "off"
+	};
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
 		if (!strcasecmp(s, words[i]))
 			return false;
 	if (!isalpha((unsigned char)*s) && *s != '/')
 		return false;
 	for (; *s; s++)
-		if (!isalnum((unsigned char)*s) && !strchr("/._-@+", *s) && !(*s == ':' && s[1] && s[1] != ' '))
+		if (!isalnum((unsigned char)*s) && !strchr("/._-@+", *s) &&
+		    !(*s == ':' && s[1] && s[1] != ' '))
 			return false;
 	return true;
 }

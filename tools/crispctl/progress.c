@@ -55,8 +55,8 @@ void progress_update(struct progress *p, const char *stage, uint64_t done, uint6
 		snprintf(line, sizeof(line), "%s  %-8s [%s]  %s / %s%s", p->what, stage, bar,
 			 show_bytes(pool, done), show_bytes(pool, total), count);
 	} else {
-		snprintf(line, sizeof(line), "%s  %-8s %c  %s%s", p->what, stage, "|/-\\"[p->turn++ % 4],
-			 show_bytes(pool, done), count);
+		snprintf(line, sizeof(line), "%s  %-8s %c  %s%s", p->what, stage,
+			 "|/-\\"[p->turn++ % 4], show_bytes(pool, done), count);
 	}
 	draw(line);
 	pool_destroy(pool);

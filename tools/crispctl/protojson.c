@@ -11,14 +11,16 @@
 
 static void put_base64(struct json_out *o, const ProtobufCBinaryData *b)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	struct buf text = { 0 };
 	for (size_t i = 0; i < b->len; i += 3) {
 		size_t left = b->len - i;
 		unsigned v = b->data[i] << 16 | (left > 1 ? b->data[i + 1] << 8 : 0) |
 			     (left > 2 ? b->data[i + 2] : 0);
 		char four[4] = { digits[v >> 18], digits[v >> 12 & 63],
-				 left > 1 ? digits[v >> 6 & 63] : '=', left > 2 ? digits[v & 63] : '=' };
+				 left > 1 ? digits[v >> 6 & 63] : '=',
+				 left > 2 ? digits[v & 63] : '=' };
 		buf_add(&text, four, 4);
 	}
 	json_put_strn(o, text.data ? text.data : "", text.len);

@@ -68,11 +68,13 @@ static bool is_bare_id(const char *name)
 	return !strncmp(name, "sha256:", 7) || (n == 64 && !name[n]);
 }
 
-const char *show_image(struct pool *p, const Cri__Container *c, const Cri__ListImagesResponse *images)
+const char *show_image(struct pool *p, const Cri__Container *c,
+		       const Cri__ListImagesResponse *images)
 {
-	const char *name = c->image && *c->image->user_specified_image ? c->image->user_specified_image :
-			   c->image && *c->image->image		       ? c->image->image :
-									 c->image_ref;
+	const char *name = c->image && *c->image->user_specified_image
+				   ? c->image->user_specified_image
+			   : c->image && *c->image->image ? c->image->image
+							  : c->image_ref;
 	if (!is_bare_id(name))
 		return name;
 	for (size_t i = 0; i < images->n_images; i++) {

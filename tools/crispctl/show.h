@@ -14,4 +14,5 @@ const char *show_bytes(struct pool *p, uint64_t n);	/* "12.3MB", powers of 1000 
 const char *show_state(Cri__ContainerState s);
 const char *show_pod_state(Cri__PodSandboxState s);
 /* The name that a person gave, else the first tag that images have for the id, else a short id. */
-const char *show_image(struct pool *p, const Cri__Container *c, const Cri__ListImagesResponse *images);
+const char *show_image(struct pool *p, const Cri__Container *c,
+		       const Cri__ListImagesResponse *images);

@@ -24,6 +24,8 @@
 #include "core/base/log.h"
 #include "core/cgroup/tree.h"
 
+enum { CONTROL_FILE_MAX = 8 << 10 };
+
 /* -- what is ours -- */
 
 struct our {
@@ -396,12 +398,20 @@ int cgroup_read(struct cgroups *cg, const char *controller, const char *path, co
 {
 	struct hierarchy *h = tree_find(cg, controller);
 	char name[PATH_MAX];
-	if (!h)
+	if (!h || path[0] != '/')
 		return -ENOENT;
 	if (snprintf(name, sizeof(name), "%s/%s", path + 1, file) >= (int)sizeof(name))
 		return -ENAMETOOLONG;
-	int ret = file_read(h->fd, name, 1 << 20, out, NULL);
-	return ret == -ENODEV ? -ENOENT : ret;
+	auto_close int fd = openat(h->fd, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* cgroupfs gives all of a file in one read, if there is room: half the calls of file_read(). */
+	ssize_t n = read(fd, buf_room(out, CONTROL_FILE_MAX), CONTROL_FILE_MAX);
+	if (n < 0)
+		return errno == ENODEV ? -ENOENT : -errno;
+	out->len += (size_t)n;
+	out->data[out->len] = 0;
+	return 0;
 }
 
 bool cgroup_controller_v2(const struct cgroups *cg, const char *controller)

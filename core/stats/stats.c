@@ -20,30 +20,15 @@ static bool read_number(struct cgroups *cg, const char *controller, const char *
 	return good;
 }
 
-/* -- cpu -- */
-
 static void read_cpu_v2(struct cgroups *cg, const char *path, struct stats_sample *s)
 {
 	struct buf text = { 0 };
 	uint64_t us;
-	if (cgroup_read(cg, "cpuacct", path, "cpu.stat", &text) == 0 && cgroup_field(&text, "usage_usec", &us)) {
-		s->has_cpu = true;
+	s->has_cpu = cgroup_read(cg, "cpuacct", path, "cpu.stat", &text) == 0 &&
+		     cgroup_field(&text, "usage_usec", &us);
+	if (s->has_cpu)
 		s->cpu_usage_ns = us * 1000;
-		if (cgroup_field(&text, "user_usec", &us))
-			s->cpu_user_ns = us * 1000;
-		if (cgroup_field(&text, "system_usec", &us))
-			s->cpu_system_ns = us * 1000;
-	}
 	buf_free(&text);
-}
-
-static void read_cpu_v1(struct cgroups *cg, const char *path, struct stats_sample *s)
-{
-	s->has_cpu = read_number(cg, "cpuacct", path, "cpuacct.usage", &s->cpu_usage_ns);
-	if (!read_number(cg, "cpuacct", path, "cpuacct.usage_user", &s->cpu_user_ns))
-		s->cpu_user_ns = 0;
-	if (!read_number(cg, "cpuacct", path, "cpuacct.usage_sys", &s->cpu_system_ns))
-		s->cpu_system_ns = 0;
 }
 
 /* -- memory -- */
@@ -61,28 +46,23 @@ static const struct memory_names names_v2 = {
 	"memory.current", "memory.max", "inactive_file", "anon", "pgfault", "pgmajfault",
 };
 
-static void read_swap(struct cgroups *cg, const char *path, bool v2, struct stats_sample *s)
+/* v1 says all of it in memory.stat, where the kernel accounts for swap at all. */
+static void take_swap_v1(const struct buf *text, struct stats_sample *s)
 {
-	uint64_t usage, limit, memory_limit;
-	if (v2) {
-		if (!read_number(cg, "memory", path, "memory.swap.current", &usage))
-			return;
-		s->swap_usage = usage;
-		s->has_swap_available = read_number(cg, "memory", path, "memory.swap.max", &limit) &&
-					limit < UNLIMITED;
-	} else {
-		if (!read_number(cg, "memory", path, "memory.memsw.usage_in_bytes", &usage))
-			return;
-		s->swap_usage = usage > s->memory_usage ? usage - s->memory_usage : 0;
-		s->has_swap_available = read_number(cg, "memory", path, "memory.memsw.limit_in_bytes", &limit) &&
-					read_number(cg, "memory", path, "memory.limit_in_bytes", &memory_limit) &&
-					limit < UNLIMITED && memory_limit < UNLIMITED;
-		if (s->has_swap_available)
-			limit = limit > memory_limit ? limit - memory_limit : 0;
-	}
-	s->has_swap = true;
+	uint64_t memory, both;
+	s->has_swap = cgroup_field(text, "total_swap", &s->swap_usage);
+	s->has_swap_available = s->has_swap && cgroup_field(text, "hierarchical_memory_limit", &memory) &&
+				cgroup_field(text, "hierarchical_memsw_limit", &both) && both < UNLIMITED;
 	if (s->has_swap_available)
-		s->swap_available = limit > s->swap_usage ? limit - s->swap_usage : 0;
+		s->swap_available = both > memory ? both - memory : 0;
+}
+
+static void read_swap_v2(struct cgroups *cg, const char *path, struct stats_sample *s)
+{
+	s->has_swap = read_number(cg, "memory", path, "memory.swap.current", &s->swap_usage);
+	s->has_swap_available = s->has_swap &&
+				read_number(cg, "memory", path, "memory.swap.max", &s->swap_available) &&
+				s->swap_available < UNLIMITED;
 }
 
 static void read_memory(struct cgroups *cg, const char *path, struct stats_sample *s)
@@ -102,7 +82,12 @@ static void read_memory(struct cgroups *cg, const char *path, struct stats_sampl
 		s->has_available = read_number(cg, "memory", path, names->limit, &limit) && limit < UNLIMITED;
 		if (s->has_available)
 			s->available = limit > s->working_set ? limit - s->working_set : 0;
-		read_swap(cg, path, v2, s);
+		if (v2)
+			read_swap_v2(cg, path, s);
+		else
+			take_swap_v1(&text, s);
+		if (s->has_swap_available)
+			s->swap_available -= s->swap_usage < s->swap_available ? s->swap_usage : s->swap_available;
 	}
 	buf_free(&text);
 }
@@ -116,7 +101,7 @@ int stats_read(struct cgroups *cg, const char *path, struct stats_sample *s, str
 	if (cgroup_controller_v2(cg, "cpuacct"))
 		read_cpu_v2(cg, path, &new);
 	else
-		read_cpu_v1(cg, path, &new);
+		new.has_cpu = read_number(cg, "cpuacct", path, "cpuacct.usage", &new.cpu_usage_ns);
 	read_memory(cg, path, &new);
 	new.has_pids = read_number(cg, "pids", path, "pids.current", &new.pids);
 	if (!new.has_cpu && !new.has_memory && !new.has_pids)

@@ -21,7 +21,6 @@ struct stats_sample {
 	bool has_cpu, has_nano_cores, has_memory, has_available, has_swap, has_swap_available, has_pids;
 	uint64_t cpu_usage_ns;		/* usage_core_nano_seconds */
 	uint64_t nano_cores;		/* usage_nano_cores: since the sample before */
-	uint64_t cpu_user_ns, cpu_system_ns;
 	uint64_t memory_usage;
 	uint64_t working_set;		/* usage without inactive file pages */
 	uint64_t available;		/* limit - working_set; only with a limit */

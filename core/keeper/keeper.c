@@ -310,11 +310,11 @@ static void obey(const struct keep_msg *m, int fd)
 	core.spoke = true;
 	switch (m->type) {
 	case KEEP_MSG_PUT:
-		if (fd >= 0) {
+		if (fd >= 0)
 			kept_put(m->key, fd);
-			return;
-		}
-		break;
+		else
+			say("no room for another fd, one is lost", "kept", kept.n);
+		return;
 	case KEEP_MSG_DROP:
 		kept_drop(m->key);
 		break;

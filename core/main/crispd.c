@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -142,6 +143,17 @@ static int become_keeper(const struct options *o)
 	return 1;
 }
 
+/* A pod takes about ten fds, and 1024 is what a service gets by default.  Containers are given
+ * limits of their own. */
+static void raise_file_limit(void)
+{
+	struct rlimit rl;
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+}
+
 static int run(struct pool *p, int argc, char **argv)
 {
 	struct options o = { .core = { .pool = p, .keep_sock = -1, .ready_fd = -1 } };
@@ -170,8 +182,10 @@ static int run(struct pool *p, int argc, char **argv)
 		puts("the configuration is good");
 		return 0;
 	}
-	if (o.is_core)
+	if (o.is_core) {
+		raise_file_limit();
 		return core_main(&o.core);
+	}
 	if (o.core.ready_fd >= 0 && fcntl(o.core.ready_fd, F_GETFD) < 0) {
 		fprintf(stderr, "crispd: --ready-fd=%d: not open\n", o.core.ready_fd);
 		return EXIT_USAGE;

@@ -266,6 +266,10 @@ check("config check --set", ctl("config", "check", "--config", write("c.yaml", "
       err="--set stream.port=70000: stream.port")
 ok(json.loads(ctl("-o", "json", "config", "check", "--config", write("c.yaml", "")).stdout)["engines"]["default"] == "crun",
    "config check as JSON")
+shown = json.loads(ctl("-o", "json", "config", "check", "--config", write("c.yaml", "")).stdout)
+leaves = {f"{k}.{s}" if isinstance(v, dict) else k for k, v in shown.items() for s in (v if isinstance(v, dict) else [0])}
+unsaid = [k for k in leaves if f"| `{k}` |" not in open("docs/configuration.md").read()]
+ok(len(leaves) > 20 and not unsaid, "docs/configuration.md names every key", unsaid)
 
 # -- a server that is no crisp, and none at all
 server.stdin.close()

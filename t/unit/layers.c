@@ -209,7 +209,7 @@ static void test_mkdir(struct layers *l)
 
 int main(void)
 {
-	struct layers *l, *plain;
+	struct layers *l = NULL, *plain = NULL;
 	struct err e = { 0 };
 	pool = pool_new(NULL, "test");
 	if (!make_layers()) {

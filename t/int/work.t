@@ -27,7 +27,7 @@ def ok(good, name, note=""):
         print(f"# {note}", flush=True)
 
 
-def work(*args, fds=(), reply=False):
+def work(*args, fds=(), reply=False, before=()):
     """Run a job.  fds: inherited as they are numbered."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
@@ -35,7 +35,7 @@ def work(*args, fds=(), reply=False):
         if reply:
             os.dup2(theirs.fileno(), 3)
 
-    r = subprocess.run([WORK, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    r = subprocess.run([*before, WORK, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                        pass_fds=[*fds, *([3] if reply else [])], preexec_fn=place if reply else None, timeout=60)
     got = {}
     if reply and r.returncode == 0:
@@ -43,6 +43,12 @@ def work(*args, fds=(), reply=False):
         got = dict(zip(letters.decode(), received))
     ours.close(), theirs.close()
     return r, got
+
+
+def failing(calls, *args, **kw):
+    """Run a job on a kernel that lacks these calls."""
+    inject = [f"--inject={c}" for c in calls]
+    return work(*args, before=["strace", "-qq", "-o", "/dev/null", *inject], **kw)
 
 
 def high(fd):
@@ -169,6 +175,34 @@ r = enter(ns, "--chdir", T, "--argv0", "busybox", program=(f"/proc/self/fd/{exe}
 ok(r.stdout.split("\n")[0] == T, "a program in a memfd, in a folder", r.stderr)
 ok(not set(r.stdout.split()[1:]) & {str(exe), str(ns)}, "it inherits neither itself nor the namespace", r.stdout)
 
+# -- older kernels --
+OLD = f"{T}/old-state"
+r, got = failing(["move_mount:error=EINVAL:when=1"], "template", OLD, NETNS, reply=True)
+ok(r.returncode == 0, "a template without MOVE_MOUNT_SET_GROUP", r.stderr)
+old = high(got["m"])
+ok([o for p, o, _ in mounts() if p == f"{OLD}/mnt"] == [""], "has its private mount on the host, too",
+   [m for m in mounts() if m[0].startswith(OLD)])
+r = enter(old, "--overlay", f"{OLD}/mnt/c1", *overlay[2:])
+ok(f"{OLD}/mnt/c1" in points(r.stdout) and not any(p == f"{OLD}/mnt/c1" for p, _, _ in mounts()), "and still hides what is below it", r.stderr)
+os.mkdir(f"{T}/volume2")
+subprocess.run(["mount", "-t", "tmpfs", "volume2", f"{T}/volume2"], check=True)
+ok(f"{T}/volume2" in points(enter(old).stdout), "a volume mounted later arrives")
+r, got = work("template", OLD, NETNS, reply=True)
+ok(r.returncode == 0 and sum(p == f"{OLD}/mnt" for p, _, _ in mounts()) == 1, "another template takes that mount", r.stderr)
+os.close(old), os.close(got["m"])
+subprocess.run(["umount", f"{OLD}/mnt"], check=True)
+other = f"{T}/netns-old"
+r, got = failing(["mount_setattr:error=ENOSYS"], "template", STATE, other, reply=True)
+ok(r.returncode == 0 and any(p == other and "shared:" in o for p, o, _ in mounts()), "a folder of pins without mount_setattr",
+   r.stderr)
+os.close(got["m"])
+open(f"{other}/pin", "w").close()
+subprocess.run(["mount", "--bind", "/proc/self/ns/net", f"{other}/pin"], check=True)
+ok(sum(p == f"{other}/pin" for p, _, _ in mounts()) == 1, "has each pin once")
+for call in "fsopen:error=ENOSYS", "fsconfig:error=EINVAL:when=2":
+    r, _ = failing([call], "enter", ns, *overlay, "--", "/bin/cat", f"{root}/etc/top", fds=(ns,))
+    ok(r.returncode == 0 and r.stdout == "one", f"an overlay by mount(2) ({call})", r.stderr)
+
 # -- pod namespaces --
 me = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("net", "ipc", "uts")}
 pin = f"{NETNS}/t-pod"
@@ -203,6 +237,9 @@ ok(r.stdout.startswith("tmpfs 256 4096\n1777\n") and all(o in r.stdout for o in 
 r = enter(ns, "--fdmount", fds["s"], f"{STATE}/mnt/shm2", program=("/bin/cat", f"{STATE}/mnt/shm2/x"), fds=(fds["s"],))
 ok(r.stdout == "hi\n", "two containers share it", r.stderr)
 ok(not any("shm" in p and p.startswith(STATE) for p, _, _ in mounts()), "the host does not see it")
+r, old = failing(["open_tree:error=EINVAL"], "ns", "--shm", 1 << 20, reply=True)
+ok(r.returncode == 0 and os.readlink(f"/proc/self/fd/{old['s']}").startswith("mnt:"),
+   "where a detached mount can't be cloned, shm is a mount namespace", r.stderr)
 r, old = work("ns", "--shm-in-ns", 1 << 20, reply=True)
 shm = high(old["s"])
 table = subprocess.run(["nsenter", f"--mount=/proc/self/fd/{shm}", "--", "/proc/self/exe"], capture_output=True, pass_fds=(shm,))

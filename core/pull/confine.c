@@ -164,7 +164,11 @@ static const uint16_t unpack_calls[] = {
 	__NR_fsetxattr, __NR_ftruncate, __NR_sync_file_range,
 };
 
-static const uint16_t load_calls[] = { __NR_recvmsg, __NR_splice, __NR_faccessat };
+static const uint16_t load_calls[] = { __NR_recvmsg, __NR_splice, __NR_faccessat,
+#ifdef __NR_faccessat2
+	__NR_faccessat2,
+#endif
+};
 
 static const uint16_t fetch_calls[] = {
 	__NR_connect, __NR_bind, __NR_getsockname, __NR_getpeername, __NR_getsockopt, __NR_setsockopt,

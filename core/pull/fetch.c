@@ -84,6 +84,14 @@ static int check_digest(const char *what, const char *want, const void *data, si
 	return 0;
 }
 
+static int take_manifest(struct fetcher *f, const char *reference, const struct http_call *c, struct err *e)
+{
+	const char *text = c->body.data ? c->body.data : "";
+	const char *want = digest_valid(reference) ? reference : digest_valid(c->digest) ? c->digest : NULL;
+	int ret = want ? check_digest("manifest", want, text, c->body.len, e) : 0;
+	return ret < 0 ? ret : manifest_parse(f->pool, text, c->body.len, c->content_type, &f->manifest, e);
+}
+
 /* The image manifest behind reference: index in index, each checked against the digest that named it. */
 static int get_manifest(struct fetcher *f, struct registry *g, char digest[DIGEST_TEXT_MAX], struct err *e)
 {
@@ -92,18 +100,14 @@ static int get_manifest(struct fetcher *f, struct registry *g, char digest[DIGES
 		struct http_call c = { 0 };
 		int ret = registry_get(g, "manifests", reference, manifest_types, PULLWIRE_MANIFEST_MAX, &c, e);
 		const char *text = c.body.data ? c.body.data : "";
-		if (ret == 0 && digest_valid(reference))
-			ret = check_digest("manifest", reference, text, c.body.len, e);
-		else if (ret == 0 && digest_valid(c.digest))
-			ret = check_digest("manifest", c.digest, text, c.body.len, e);
+		if (ret == 0)
+			ret = err_wrap(e, take_manifest(f, reference, &c, e), "%s", g->host);
 		if (ret == 0 && !depth)
 			/* What the image is known by: the index, if that is what the name leads to. */
 			digest_of(digest_valid(reference) ? reference : NULL, text, c.body.len, digest);
-		if (ret == 0)
-			ret = manifest_parse(f->pool, text, c.body.len, c.content_type, &f->manifest, e);
 		http_end(f->http, &c);
 		if (ret < 0 || !f->manifest.is_index)
-			return err_wrap(e, ret, "%s", g->host);
+			return ret;
 		reference = f->manifest.chosen.digest;
 	}
 	return err_set(e, EINVAL, "%s: indexes are nested deeper than %d", g->host, INDEX_DEPTH);
@@ -113,13 +117,13 @@ static int get_config(struct fetcher *f, struct registry *g, struct http_call *c
 {
 	const struct descriptor *d = &f->manifest.config;
 	int ret = registry_get(g, "blobs", d->digest, NULL, PULLWIRE_CONFIG_MAX, c, e);
-	const char *text = c->body.data ? c->body.data : "";
-	if (ret == 0 && c->body.len != d->size)
-		ret = err_set(e, EBADMSG, "image configuration: %zu bytes instead of %llu", c->body.len,
-			      (unsigned long long)d->size);
-	if (ret == 0)
-		ret = check_digest("image configuration", d->digest, text, c->body.len, e);
-	return ret;
+	if (ret < 0)
+		return ret;
+	if (c->body.len != d->size)
+		return err_set(e, EBADMSG, "%s: image configuration: %zu bytes instead of %llu", g->host, c->body.len,
+			       (unsigned long long)d->size);
+	ret = check_digest("image configuration", d->digest, c->body.data ? c->body.data : "", c->body.len, e);
+	return err_wrap(e, ret, "%s", g->host);
 }
 
 int source_send_image(int out, const char *id, const char *manifest_digest, const char *const *names,
@@ -155,9 +159,8 @@ static int resolve_at(struct fetcher *f, struct registry *g, struct err *e)
 		return ret;
 	ret = get_config(f, g, &c, e);
 	if (ret == 0)
-		ret = manifest_read_config(f->pool, c.body.data ? c.body.data : "", c.body.len, &f->manifest,
-					   &used, e);
-	ret = err_wrap(e, ret, "%s", g->host);
+		ret = err_wrap(e, manifest_read_config(f->pool, c.body.data ? c.body.data : "", c.body.len,
+						       &f->manifest, &used, e), "%s", g->host);
 	if (ret == 0)
 		ret = source_send_image(f->out, f->manifest.config.digest, digest, NULL, 0, &f->manifest,
 					c.body.data, c.body.len, used, e);

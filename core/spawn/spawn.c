@@ -278,7 +278,7 @@ static void release_slot(struct spawn *sp)
 	if (sp->state == SPAWN_STATE_QUEUED) {
 		list_del(&sp->link);
 		sp->spawner->waiting--;
-	} else if (sp->state == SPAWN_STATE_RUNNING) {
+	} else if (sp->state == SPAWN_STATE_RUNNING && !sp->plan.uncounted) {
 		sp->spawner->running--;
 	}
 	sp->state = SPAWN_STATE_ENDED;
@@ -376,7 +376,7 @@ static void start(struct spawn *sp)
 	struct child_args a = { .plan = &sp->plan, .spawner = s, .std = { -1, -1, -1 } };
 	list_del(&sp->link);
 	s->waiting--;
-	s->running++;
+	s->running += !sp->plan.uncounted;
 	sp->state = SPAWN_STATE_RUNNING;
 	int pidfd = -1, ret = open_stdio(sp, a.std);
 	if (ret == 0) {
@@ -417,8 +417,10 @@ static void start(struct spawn *sp)
 static void handle_next(struct loop_defer *d)
 {
 	struct spawner *s = d->data;
-	while (s->running < s->limit && !list_empty(&s->queue))
-		start(container_of(s->queue.next, struct spawn, link));
+	struct spawn *sp;
+	list_for_each(sp, &s->queue, link)
+		if (sp->plan.uncounted || s->running < s->limit)
+			start(sp);
 }
 
 static void start_waiting(struct spawner *s)

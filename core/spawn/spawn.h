@@ -48,6 +48,8 @@ struct spawn_plan {
 	size_t input_len;
 	size_t out_max, err_max;	/* bytes captured of 1 and 2; the rest is read and dropped */
 	bool stay_in_cgroup;		/* not into the helpers' cgroup */
+	bool uncounted;			/* outside the limit: it lives long and mostly waits (a pull); the
+					   caller bounds how many there are */
 	int oom_score_adj;		/* as in proc(5); -1001: 0 (a helper is killed before the core) */
 	uint64_t timeout_ms;		/* 0: none */
 };

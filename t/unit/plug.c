@@ -143,7 +143,7 @@ static void test_ends(void)
 	ok(x.count == 0, "not from inside");
 	bench_await(&x);
 	ok(x.ret == -ECANCELED, "cancelled: %s", x.err.msg);
-	x = bench_simple(h, PLUG_OP_UPDATE, "c1", 0);
+	x = bench_ask(h, PLUG_OP_UPDATE, &(struct crisp_update_args){ .id = "c1" });
 	ok(x.ret == 0 && x.count == 1, "an answer given twice arrives once");
 	x = bench_ask_in(h, PLUG_OP_PAUSE, &(struct crisp_args){ .id = "c1" }, NULL, 50);
 	ok(x.ret == -ETIMEDOUT, "too late");

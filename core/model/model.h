@@ -1,0 +1,203 @@
+#pragma once
+/*
+ * Pods and containers: what exists, in which state, and the operations on them.
+ *
+ *	pod         STARTING -> READY -> STOPPING -> NOTREADY -> (removed)
+ *	container   CREATING -> CREATED -> RUNNING -> EXITED -> (removed)
+ *
+ * Everything is answered from memory.  What takes time is a step table (core/op) in the file
+ * of its name: run_pod.c, stop_pod.c, create.c, start.c, stop.c; exits are handled in exit.c,
+ * exec in exec.c, a restart of the core in recover.c.
+ *
+ * A caller waits for an operation with a struct model_wait, in its own memory.  It may leave
+ * at any time; the operation goes on without it.
+ *
+ * A create that is asked for again (same pod metadata, or same container metadata in the same
+ * pod) joins the one under way.  If that one ended after its first caller had left, the next
+ * to ask gets its id, once; else the answer is -EEXIST and names the id.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/base/err.h"
+#include "core/base/list.h"
+#include "core/base/map.h"
+#include "core/cgroup/cgroup.h"
+#include "core/loop/loop.h"
+#include "core/op/op.h"
+#include "core/stats/stats.h"
+#include "proto/cri.pb-c.h"
+
+struct cgroups;
+struct config;
+struct conlog;
+struct image_store;
+struct keep;
+struct net_plug;
+struct oci_host;
+struct plug;
+struct plug_handler;
+struct sandboxfs;
+struct spawner;
+struct store;
+
+/* What the model stands on; all borrowed for its life. */
+struct model_ground {
+	struct loop *loop;
+	struct spawner *spawner;
+	struct store *store;
+	struct cgroups *cgroups;
+	struct sandboxfs *sandboxfs;
+	struct image_store *images;
+	struct plug *plug;
+	struct net_plug *net;
+	struct keep *keep;
+	const struct config *config;
+	const struct oci_host *host;
+};
+
+struct model {
+	struct model_ground g;
+	struct pool *pool;
+	struct map pods, pod_names, containers, container_names;
+	struct list pod_list;		/* oldest first */
+	struct list container_list;	/* oldest first */
+	struct recovery *recovery;	/* while a restart is being taken up */
+};
+
+/* The states from the network's CRI names; values are our own. */
+enum pod_state { POD_STATE_STARTING, POD_STATE_READY, POD_STATE_STOPPING, POD_STATE_NOTREADY };
+
+struct pod {
+	struct map_node by_id, by_name;
+	struct list link;		/* in model.pod_list */
+	struct model *model;
+	struct pool *pool;
+	char *id, *name;		/* name: the reservation key */
+	Cri__PodSandboxConfig *config;
+	struct plug_handler *handler;
+	const char *handler_name, *engine;
+	enum pod_state state;
+	int64_t created_ns;
+	struct list containers;		/* struct container.in_pod */
+
+	/* what was made for it, and is to be taken back */
+	const char *cgroup_parent;	/* of its containers */
+	const char *cgroup_made;	/* first directory of that path that we made, or NULL */
+	const char *netns_pin;		/* NULL: the host's network */
+	int ipc_fd, uts_fd, shm_fd;	/* -1: none */
+	bool attached;			/* the network was asked to attach it */
+	const char **ips;
+	size_t n_ips;
+	const char *net_state;
+	bool shared_pid;
+	pid_t pause_pid;		/* of a shared pid namespace; 0: none */
+	struct loop_child pause;
+	bool pause_made;		/* known to the engine */
+
+	struct op *op;			/* under way, or NULL */
+	bool removing;
+	bool unclaimed;			/* made, but its caller had left */
+};
+
+enum container_state {
+	CONTAINER_STATE_CREATING,
+	CONTAINER_STATE_CREATED,
+	CONTAINER_STATE_RUNNING,
+	CONTAINER_STATE_EXITED,
+};
+
+struct container {
+	struct map_node by_id, by_name;
+	struct list link, in_pod;
+	struct pod *pod;
+	struct model *model;
+	struct pool *pool;
+	char *id, *name;
+	Cri__ContainerConfig *config;
+	const char *image_id;		/* held while the container exists */
+	const char *image_ref;		/* name@digest, or the id */
+	enum container_state state;
+	int64_t created_ns, started_ns, finished_ns;
+	int exit_code;
+	const char *reason, *message;	/* of an exit; in pool */
+	const char *cgroup;
+	const char *log_path;		/* absolute, or NULL */
+	int stop_signal;
+	uint32_t uid, gid;		/* what its process got */
+	uint32_t *groups;
+	size_t n_groups;
+	const char **mount_sources;	/* resolved, as config->mounts */
+
+	pid_t pid;			/* 0: none */
+	struct loop_child child;
+	struct conlog *log;
+	struct pool *log_pool;
+	int stdin_fd;			/* write end, or -1 */
+	uint64_t oom_before;		/* OOM kills of the cgroup seen before the start */
+	struct stats_sample stats;
+
+	bool made;			/* known to the engine */
+	bool removing;
+	bool unclaimed;
+	struct op *op;
+	struct list execs;		/* struct exec.link */
+	struct list exit_waiters;	/* struct exit_wait.link */
+	struct loop_timer lost;		/* exit seen, status not yet reported */
+};
+
+struct model_wait {
+	struct op_waiter op;
+	/* Exactly once, unless left; id is the object's. */
+	void (*done)(struct model_wait *w, int ret, const char *id, const struct err *e);
+	void *data;
+	const char *id;			/* internal */
+	struct model *model;		/* internal */
+	void (*again)(struct model_wait *w);	/* internal */
+	uint64_t arg;			/* internal */
+};
+
+struct model *model_new(struct pool *p, const struct model_ground *g);
+
+/* Take up what an earlier core left: load, re-adopt, unwind, sweep.  done comes when the socket
+ * may open, perhaps at once. */
+void model_recover(struct model *m, void (*done)(void *data), void *data);
+
+/* Lookup by full id or a unique prefix of it.  NULL: none.  Removed ones are none. */
+struct pod *model_pod(struct model *m, const char *id);
+struct container *model_container(struct model *m, const char *id);
+
+/* Pods: RunPodSandbox, StopPodSandbox, RemovePodSandbox.  Unknown ids are success for the latter. */
+void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const char *handler,
+		   struct model_wait *w);
+void model_stop_pod(struct model *m, const char *id, struct model_wait *w);
+void model_remove_pod(struct model *m, const char *id, struct model_wait *w);
+
+/* Containers. */
+void model_create(struct model *m, const char *pod_id, const Cri__ContainerConfig *config,
+		  struct model_wait *w);
+void model_start(struct model *m, const char *id, struct model_wait *w);
+void model_stop(struct model *m, const char *id, int64_t timeout_s, struct model_wait *w);
+void model_remove(struct model *m, const char *id, struct model_wait *w);
+void model_update(struct model *m, const char *id, const Cri__LinuxContainerResources *r,
+		  struct model_wait *w);
+int model_reopen_log(struct model *m, const char *id, struct err *e);
+
+/* The caller no longer waits.  May be repeated, also after done. */
+void model_leave(struct model_wait *w);
+
+/* ExecSync.  done comes exactly once unless left; leaving kills what was started. */
+struct exec;
+struct exec_result {
+	int exit_code;
+	struct buf out, err;		/* at most EXEC_OUTPUT_MAX in sum */
+};
+enum { EXEC_OUTPUT_MAX = (16 << 20) - (64 << 10) };
+typedef void exec_cb(void *data, int ret, const struct exec_result *r, const struct err *e);
+struct exec *model_exec_sync(struct model *m, const char *id, const char *const *cmd, int64_t timeout_s,
+			     exec_cb *done, void *data);
+void model_exec_leave(struct exec *x);
+
+/* Sample its cgroup (cached for a second); c->stats has the numbers. */
+int model_sample(struct container *c, struct err *e);

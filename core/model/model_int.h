@@ -1,0 +1,109 @@
+#pragma once
+/* What the files of the model share among themselves. */
+#include "core/model/model.h"
+
+/* How long an engine may take for one operation, and a whole operation of ours. */
+enum { ENGINE_TIMEOUT_MS = 60000, NET_TIMEOUT_MS = 60000, WORK_TIMEOUT_MS = 30000, OP_TIMEOUT_MS = 230000 };
+
+/* -- objects (model.c) -- */
+
+/* Make an object without entering it anywhere; enter makes it visible. */
+struct pod *pod_new(struct model *m, const char *id);
+void pod_enter(struct pod *p);
+/* Out of every list, memory at the end of the pass.  Tears no real thing down. */
+void pod_forget(struct pod *p);
+void pod_set_state(struct pod *p, enum pod_state state);
+const char *pod_state_name(enum pod_state s);
+char *pod_key(struct pool *p, const Cri__PodSandboxMetadata *md);
+
+struct container *container_new(struct pod *p, const char *id);
+void container_enter(struct container *c);
+void container_forget(struct container *c);
+void container_set_state(struct container *c, enum container_state state);
+const char *container_state_name(enum container_state s);
+char *container_key(struct pool *p, const struct pod *pod, const Cri__ContainerMetadata *md);
+char *container_log_path(struct pool *p, const struct pod *pod, const Cri__ContainerConfig *config);
+
+/* A shallow error answer for a waiter. */
+void wait_fail(struct model_wait *w, const char *id, struct err *e);
+void wait_done(struct model_wait *w, const char *id);
+/* Follow op (may be NULL: done at once) and answer w at its end. */
+void wait_op(struct model_wait *w, struct op *op, const char *id);
+/* When op has ended, whatever its result, call again(w). */
+void wait_then(struct model_wait *w, struct op *op, void (*again)(struct model_wait *w));
+
+/* Protobuf in pools. */
+void *pb_unpack(struct pool *p, const ProtobufCMessageDescriptor *d, const void *data, size_t len);
+void *pb_pack(struct pool *p, const void *msg, size_t *len);
+void *pb_copy(struct pool *p, const void *msg);
+
+/* -- records (record.c) -- */
+
+/* Write record.json; op and step name the operation under way, NULL: none. */
+int record_save_pod(struct pod *p, const char *op, const char *step, struct err *e);
+int record_save_container(struct container *c, const char *op, const char *step, struct err *e);
+/* For op_table.save and state changes: failure is logged. */
+void record_note_pod(struct pod *p, const char *op, const char *step);
+void record_note_container(struct container *c, const char *op, const char *step);
+
+/* What a record says beyond the object: the operation that was under way. */
+struct record_op {
+	const char *op, *step;	/* in the object's pool; NULL: none */
+};
+int record_load_pod(struct model *m, const char *id, struct pod **out, struct record_op *op, struct err *e);
+int record_load_container(struct model *m, const char *id, struct container **out, struct record_op *op,
+			  struct err *e);
+
+/* -- steps that several tables use -- */
+
+/* An engine call as an op step: fill args, then
+ *	return step_engine(op, plug_create(handler, &args, timeout, step_engine_done, op));
+ * The result is copied before the op goes on. */
+struct plug_call;
+struct crisp_result;
+int step_engine(struct op *op, struct plug_call *call);
+void step_engine_done(void *data, int ret, const struct crisp_result *res, const struct err *e);
+/* A crisp-work run as an op step. */
+struct spawn;
+int step_spawn(struct op *op, struct spawn *sp);
+/* The end of step_spawn and of sandboxfs calls. */
+void step_wake(struct op *op, int ret, const struct err *e);
+
+/* -- life -- */
+
+extern const struct op_table run_pod_table, stop_pod_table, remove_pod_table;
+extern const struct op_table create_table, start_table, stop_table, remove_table;
+
+/* Start the operation again after a restart, or from within another. */
+struct op *stop_pod_begin(struct pod *p);
+struct op *remove_pod_begin(struct pod *p);
+struct op *stop_begin(struct container *c, int64_t timeout_ms);
+struct op *remove_begin(struct container *c);
+
+/* Watch a container's process (takes pidfd). */
+void container_watch(struct container *c, pid_t pid, int pidfd);
+void pause_watch(struct pod *p, pid_t pid, int pidfd);
+/* It has ended with this wait status (-1: lost). */
+void container_exited(struct container *c, int wait_status, int64_t at_ns);
+/* The container could not be started. */
+void container_start_failed(struct container *c, const struct err *e);
+
+struct exit_wait {
+	struct list link;
+	void (*cb)(struct exit_wait *w);
+	void *data;
+};
+/* Told once the container runs no more; at once (from a later pass) if it does not. */
+void exit_wait(struct container *c, struct exit_wait *w, void (*cb)(struct exit_wait *w), void *data);
+void exit_wait_leave(struct exit_wait *w);
+
+int container_open_log(struct container *c, int out_fd, int err_fd, struct err *e);
+void container_close_log(struct container *c);
+void container_drop_fds(struct container *c);
+void pod_drop_fds(struct pod *p);
+char *container_rw_dir(struct pool *p, const struct container *c);
+char *container_dir(struct pool *p, const struct container *c);
+char *pod_dir(struct pool *p, const struct pod *pod);
+/* Kill what the container's cgroup still holds (shared or host pid namespace). */
+void container_kill_all(struct container *c, int signo);
+void execs_killed(struct container *c);

@@ -95,6 +95,8 @@ struct pod {
 	pid_t pause_pid;		/* of a shared pid namespace; 0: none */
 	struct loop_child pause;
 	bool pause_made;		/* known to the engine */
+	void (*pause_exit)(struct pod *p);	/* who waits for its end, for pause_op */
+	struct op *pause_op;
 
 	struct op *op;			/* under way, or NULL */
 	bool removing;

@@ -39,12 +39,12 @@ void *pb_copy(struct pool *p, const void *msg);
 
 /* -- records (record.c) -- */
 
-/* Write record.json; op and step name the operation under way, NULL: none. */
-int record_save_pod(struct pod *p, const char *op, const char *step, struct err *e);
-int record_save_container(struct container *c, const char *op, const char *step, struct err *e);
-/* For op_table.save and state changes: failure is logged. */
-void record_note_pod(struct pod *p, const char *op, const char *step);
-void record_note_container(struct container *c, const char *op, const char *step);
+/* Write record.json, with the operation under way (p->op, c->op) and its step. */
+int record_save_pod(struct pod *p, struct err *e);
+int record_save_container(struct container *c, struct err *e);
+/* The same where nobody could act on a failure: it is logged. */
+void record_note_pod(struct pod *p);
+void record_note_container(struct container *c);
 
 /* What a record says beyond the object: the operation that was under way. */
 struct record_op {
@@ -56,18 +56,26 @@ int record_load_container(struct model *m, const char *id, struct container **ou
 
 /* -- steps that several tables use -- */
 
-/* An engine call as an op step: fill args, then
- *	return step_engine(op, plug_create(handler, &args, timeout, step_engine_done, op));
- * The result is copied before the op goes on. */
+/* A step that waits for an engine, for the network, for a program: OP_WAIT, and cancelling the
+ * operation cancels it.  Its callback ends with step_wake(). */
+struct net_call;
 struct plug_call;
-struct crisp_result;
-int step_engine(struct op *op, struct plug_call *call);
-void step_engine_done(void *data, int ret, const struct crisp_result *res, const struct err *e);
-/* A crisp-work run as an op step. */
 struct spawn;
+int step_engine(struct op *op, struct plug_call *call);
+int step_net(struct op *op, struct net_call *call);
 int step_spawn(struct op *op, struct spawn *sp);
-/* The end of step_spawn and of sandboxfs calls. */
+/* op_wake, with the words of e. */
 void step_wake(struct op *op, int ret, const struct err *e);
+/* The callback of a crisp-work run that has no result but success. */
+void step_work_done(void *data, int ret, const struct err *e);
+
+/* Rows of several pod tables (run_pod.c, pause.c). */
+int step_detach_network(struct op *op);
+int step_unmake_namespaces(struct op *op);
+int step_create_pause(struct op *op);
+int step_start_pause(struct op *op);
+int step_kill_pause(struct op *op);
+int step_delete_pause(struct op *op);
 
 /* -- life -- */
 

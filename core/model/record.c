@@ -15,15 +15,15 @@
 
 enum { RECORD_VERSION = 1 };
 
-static void put_op(struct json_out *o, const char *op, const char *step)
+static void put_op(struct json_out *o, const struct op *op)
 {
-	if (!op)
+	if (!op || op->state == OP_STATE_DONE)
 		return;
-	json_member_str(o, "op", op);
-	json_member_str(o, "step", step);
+	json_member_str(o, "op", op->table->name);
+	json_member_str(o, "step", op_step_name(op));
 }
 
-int record_save_pod(struct pod *p, const char *op, const char *step, struct err *e)
+int record_save_pod(struct pod *p, struct err *e)
 {
 	struct pool *tmp = pool_new(NULL, "record");
 	struct json_out *o = json_out(tmp);
@@ -47,7 +47,7 @@ int record_save_pod(struct pod *p, const char *op, const char *step, struct err 
 	json_member_int(o, "pause_pid", p->pause_pid);
 	json_member_bool(o, "pause_made", p->pause_made);
 	json_member_bool(o, "unclaimed", p->unclaimed);
-	put_op(o, op, step);
+	put_op(o, p->op);
 	json_end_object(o);
 	size_t len;
 	const char *text = json_text(o, &len);
@@ -56,7 +56,7 @@ int record_save_pod(struct pod *p, const char *op, const char *step, struct err 
 	return ret;
 }
 
-int record_save_container(struct container *c, const char *op, const char *step, struct err *e)
+int record_save_container(struct container *c, struct err *e)
 {
 	struct pool *tmp = pool_new(NULL, "record");
 	struct json_out *o = json_out(tmp);
@@ -90,7 +90,7 @@ int record_save_container(struct container *c, const char *op, const char *step,
 	json_member_int(o, "oom_before", (int64_t)c->oom_before);
 	json_member_bool(o, "made", c->made);
 	json_member_bool(o, "unclaimed", c->unclaimed);
-	put_op(o, op, step);
+	put_op(o, c->op);
 	json_end_object(o);
 	size_t len;
 	const char *text = json_text(o, &len);
@@ -99,17 +99,17 @@ int record_save_container(struct container *c, const char *op, const char *step,
 	return ret;
 }
 
-void record_note_pod(struct pod *p, const char *op, const char *step)
+void record_note_pod(struct pod *p)
 {
 	struct err e = { 0 };
-	if (record_save_pod(p, op, step, &e) < 0)
+	if (record_save_pod(p, &e) < 0)
 		log_error("a record could not be written", "pod", p->id, "error", err_text(&e));
 }
 
-void record_note_container(struct container *c, const char *op, const char *step)
+void record_note_container(struct container *c)
 {
 	struct err e = { 0 };
-	if (record_save_container(c, op, step, &e) < 0)
+	if (record_save_container(c, &e) < 0)
 		log_error("a record could not be written", "ctr", c->id, "error", err_text(&e));
 }
 

@@ -1,0 +1,177 @@
+/*
+ * The process behind a shared pid namespace: crisp-pause, run through the engine in an empty
+ * read-only rootfs of its own, under the pod's id.  It is the namespace's init, so when it dies
+ * the kernel ends every container of the pod.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/config/config.h"
+#include "core/keep/keep.h"
+#include "core/model/model_int.h"
+#include "core/oci/oci.h"
+#include "core/plug/plug.h"
+#include "core/store/store.h"
+#include "engines/engine.h"
+
+static void handle_pause_exit(struct loop_child *child)
+{
+	struct pod *p = child->data;
+	int status;
+	loop_child_status(child, true, &status);
+	keep_ack_exit(p->model->g.keep, p->pause_pid);
+	loop_child_stop(child);
+	p->pause_pid = 0;
+	if (p->state == POD_STATE_READY) {
+		log_warn("the pod's pause process ended by itself", "pod", p->id);
+		pod_set_state(p, POD_STATE_NOTREADY);
+	}
+	record_note_pod(p);
+	if (p->pause_exit)
+		p->pause_exit(p);
+}
+
+void pause_watch(struct pod *p, pid_t pid, int pidfd)
+{
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
+	keep_put(p->model->g.keep, key, pidfd);
+	p->pause_pid = pid;
+	loop_child_start(&p->pause, p->model->g.loop, p->pool, pid, pidfd, handle_pause_exit, p);
+}
+
+static void handle_created(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct op *op = data;
+	struct pod *p = op->data;
+	struct err mine = { 0 };
+	if (ret == 0) {
+		int pidfd = res->pidfd > 0 ? res->pidfd : pidfd_open_pid(res->pid);
+		if (pidfd < 0) {
+			ret = err_set(&mine, -pidfd, "the pause process is gone at once");
+			e = &mine;
+		} else {
+			pause_watch(p, res->pid, pidfd);
+		}
+	}
+	step_wake(op, ret, e);
+}
+
+static int write_bundle(struct pod *p, const char *bundle, const char *rootfs, struct err *e)
+{
+	struct pool *tmp = pool_new(NULL, "pause");
+	const char *json;
+	size_t len;
+	struct oci_pause_input in = {
+		.pod_id = p->id,
+		.pod = p->config,
+		.rootfs = rootfs,
+		.pause = pool_printf(tmp, "%s/crisp-pause", p->model->g.config->libexec_dir),
+		.cgroup_path = pool_printf(tmp, "%s/%s", p->cgroup_parent, p->id),
+		.netns = p->netns_pin,
+		.ipcns = p->ipc_fd < 0 ? NULL : pool_printf(tmp, "/proc/%d/fd/%d", getpid(), p->ipc_fd),
+		.utsns = p->uts_fd < 0 ? NULL : pool_printf(tmp, "/proc/%d/fd/%d", getpid(), p->uts_fd),
+	};
+	int ret = file_mkdirs(rootfs, 0755, e);
+	if (ret == 0)
+		ret = oci_pause_spec(tmp, p->model->g.host, &in, &json, &len, e);
+	if (ret == 0)
+		ret = file_replace(AT_FDCWD, pool_printf(tmp, "%s/config.json", bundle), json, len, 0600, e);
+	pool_destroy(tmp);
+	return ret;
+}
+
+int step_create_pause(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!p->shared_pid)
+		return 0;
+	const char *bundle = pool_printf(op->pool, "%s/pause", pod_dir(op->pool, p));
+	const char *rootfs = pool_printf(op->pool, "%s/rootfs", bundle);
+	int ret = write_bundle(p, bundle, rootfs, &op->err);
+	if (ret < 0)
+		return ret;
+	static const struct crisp_mount *const no_mounts[] = { NULL };
+	struct crisp_rootfs root = { .size = sizeof(root), .path = rootfs, .mounts = no_mounts };
+	struct crisp_stdio stdio = { .size = sizeof(stdio) };
+	struct crisp_create_args args = {
+		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = bundle, .rootfs = &root,
+		.stdio = &stdio,
+		.cgroup_path = pool_printf(op->pool, "%s/%s", p->cgroup_parent, p->id),
+	};
+	p->pause_made = true;
+	record_note_pod(p);
+	return step_engine(op, plug_create(p->handler, &args, ENGINE_TIMEOUT_MS, handle_created, op));
+}
+
+static void handle_step(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	step_wake(data, ret, e);
+}
+
+int step_start_pause(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!p->shared_pid)
+		return 0;
+	struct crisp_start_args args = { .size = sizeof(args), .id = p->id };
+	return step_engine(op, plug_start(p->handler, &args, ENGINE_TIMEOUT_MS, handle_step, op));
+}
+
+/* -- its end -- */
+
+static void handle_gone(struct pod *p)
+{
+	p->pause_exit = NULL;
+	op_wake(p->pause_op, 0);
+}
+
+static void abort_gone(struct op *op)
+{
+	struct pod *p = op->data;
+	p->pause_exit = NULL;
+	op_wake(op, -ECANCELED);
+}
+
+int step_kill_pause(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!p->pause_pid)
+		return 0;
+	pidfd_signal(p->pause.pidfd, SIGKILL);
+	p->pause_exit = handle_gone;
+	p->pause_op = op;
+	op->abort_wait = abort_gone;
+	return OP_WAIT;
+}
+
+static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct op *op = data;
+	struct pod *p = op->data;
+	/* It is dead; what the engine still knows of it must not keep the pod from going. */
+	if (ret < 0 && ret != -ENOENT)
+		log_warn("the engine could not delete the pause container", "pod", p->id, "error", err_text(e));
+	char path[512], key[KEEP_KEY_MAX + 1];
+	snprintf(path, sizeof(path), "%s/%s", p->cgroup_parent, p->id);
+	struct err ce = { 0 };
+	if (cgroup_remove_made(p->model->g.cgroups, path, path, &ce) < 0)
+		log_warn("a cgroup stays", "pod", p->id, "error", err_text(&ce));
+	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
+	keep_drop(p->model->g.keep, key);
+	p->pause_made = false;
+	op_wake(op, 0);
+}
+
+int step_delete_pause(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!p->pause_made)
+		return 0;
+	struct crisp_args args = { .size = sizeof(args), .flags = CRISP_ARG_FORCE, .id = p->id };
+	return step_engine(op, plug_delete(p->handler, &args, ENGINE_TIMEOUT_MS, handle_deleted, op));
+}

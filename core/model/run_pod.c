@@ -1,0 +1,364 @@
+/*
+ * RunPodSandbox.  A pod is its namespaces, its address and a few files; only a shared pid
+ * namespace needs a process, crisp-pause, which runs through the engine like any container.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/config/config.h"
+#include "core/keep/keep.h"
+#include "core/model/model_int.h"
+#include "core/oci/oci.h"
+#include "core/plug/net.h"
+#include "core/plug/plug.h"
+#include "core/sandboxfs/sandboxfs.h"
+#include "core/store/store.h"
+
+static Cri__NamespaceOption *namespaces(const struct pod *p)
+{
+	static Cri__NamespaceOption none = CRI__NAMESPACE_OPTION__INIT;
+	Cri__LinuxPodSandboxConfig *linux_config = p->config->linux;
+	Cri__NamespaceOption *o = linux_config && linux_config->security_context ?
+					  linux_config->security_context->namespace_options : NULL;
+	return o ? o : &none;
+}
+
+static bool own_net(const struct pod *p)
+{
+	return namespaces(p)->network != CRI__NAMESPACE_MODE__NODE;
+}
+
+/* -- steps -- */
+
+static int drop_record(struct op *op)
+{
+	struct pod *p = op->data;
+	return store_remove(p->model->g.store, STORE_POD, p->id, &op->undo_err);
+}
+
+static int make_cgroup(struct op *op)
+{
+	struct pod *p = op->data;
+	return cgroup_make_parents(p->model->g.cgroups, p->pool, p->cgroup_parent, &p->cgroup_made, &op->err);
+}
+
+static int remove_cgroup(struct op *op)
+{
+	struct pod *p = op->data;
+	return cgroup_remove_made(p->model->g.cgroups, p->cgroup_parent, p->cgroup_made, &op->undo_err);
+}
+
+static void keep_pod_fd(struct pod *p, const char *what, int fd)
+{
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "pod/%s/%s", p->id, what);
+	if (fd >= 0)
+		keep_put(p->model->g.keep, key, fd);
+	else
+		keep_drop(p->model->g.keep, key);
+}
+
+static void handle_namespaces(void *data, int ret, const struct sandbox_fds *fds, const struct err *e)
+{
+	struct op *op = data;
+	struct pod *p = op->data;
+	if (ret == 0) {
+		p->ipc_fd = fds->ipc;
+		p->uts_fd = fds->uts;
+		p->shm_fd = fds->shm;
+		if (fds->net >= 0)
+			close(fds->net);	/* the pin holds it */
+		keep_pod_fd(p, "ipc", p->ipc_fd);
+		keep_pod_fd(p, "uts", p->uts_fd);
+		keep_pod_fd(p, "shm", p->shm_fd);
+	}
+	step_wake(op, ret, e);
+}
+
+/* The pod's sysctls as key, value, ..., NULL. */
+static const char *const *sysctls(struct pool *pool, const struct pod *p)
+{
+	Cri__LinuxPodSandboxConfig *lc = p->config->linux;
+	size_t n = lc ? lc->n_sysctls : 0;
+	const char **list = pool_alloc(pool, (2 * n + 1) * sizeof(*list));
+	for (size_t i = 0; i < n; i++) {
+		list[2 * i] = lc->sysctls[i]->key;
+		list[2 * i + 1] = lc->sysctls[i]->value;
+	}
+	return list;
+}
+
+static struct sandbox_ns wanted_namespaces(struct pool *pool, const struct pod *p)
+{
+	bool own_ipc = namespaces(p)->ipc != CRI__NAMESPACE_MODE__NODE;
+	return (struct sandbox_ns){
+		.pin = p->netns_pin,
+		.ipc = own_ipc,
+		.shm = own_ipc,
+		.uts = own_net(p),
+		.hostname = own_net(p) && p->config->hostname[0] ? p->config->hostname : NULL,
+		.sysctls = sysctls(pool, p),
+	};
+}
+
+static int make_namespaces(struct op *op)
+{
+	struct pod *p = op->data;
+	struct sandbox_ns ns = wanted_namespaces(op->pool, p);
+	return step_spawn(op, sandboxfs_make_ns(p->model->g.sandboxfs, op->pool, &ns, WORK_TIMEOUT_MS,
+						handle_namespaces, op));
+}
+
+static int unmake_namespaces(struct op *op)
+{
+	struct pod *p = op->data;
+	pod_drop_fds(p);
+	keep_pod_fd(p, "ipc", -1);
+	keep_pod_fd(p, "uts", -1);
+	keep_pod_fd(p, "shm", -1);
+	if (!p->netns_pin)
+		return 0;
+	return step_spawn(op, sandboxfs_unpin(p->model->g.sandboxfs, op->pool, p->netns_pin,
+					      step_work_done, op));
+}
+
+static void handle_attached(void *data, int ret, const struct net_result *r, const struct err *e)
+{
+	struct op *op = data;
+	struct pod *p = op->data;
+	if (ret == 0) {
+		p->ips = pool_alloc(p->pool, (r->n_ips + 1) * sizeof(*p->ips));
+		for (size_t i = 0; i < r->n_ips; i++)
+			p->ips[i] = pool_strdup(p->pool, r->ips[i]);
+		p->n_ips = r->n_ips;
+		p->net_state = pool_strdup(p->pool, r->state);
+	}
+	step_wake(op, ret, e);
+}
+
+static int attach_network(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!own_net(p))
+		return 0;
+	size_t n = p->config->n_port_mappings;
+	struct net_port *ports = pool_alloc(op->pool, (n + 1) * sizeof(*ports));
+	for (size_t i = 0; i < n; i++) {
+		const Cri__PortMapping *m = p->config->port_mappings[i];
+		ports[i] = (struct net_port){ (int)m->protocol, (uint16_t)m->container_port,
+					      (uint16_t)m->host_port, m->host_ip };
+	}
+	const Cri__PodSandboxMetadata *md = p->config->metadata;
+	struct net_attach a = { .pod_id = p->id, .name = md->name, .ns = md->namespace_, .uid = md->uid,
+				.netns_path = p->netns_pin, .ports = ports, .n_ports = n };
+	p->attached = true;
+	record_note_pod(p);	/* a detach is owed from here on */
+	return step_net(op, net_plug_attach(p->model->g.net, &a, NET_TIMEOUT_MS, handle_attached, op));
+}
+
+static void handle_detached(void *data, int ret, const struct net_result *r, const struct err *e)
+{
+	struct op *op = data;
+	struct pod *p = op->data;
+	if (ret == 0) {
+		p->attached = false;
+		p->net_state = NULL;
+	}
+	step_wake(op, ret, e);
+}
+
+int step_detach_network(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!p->attached)
+		return 0;
+	return step_net(op, net_plug_detach(p->model->g.net, p->id, p->netns_pin, p->net_state,
+					    NET_TIMEOUT_MS, handle_detached, op));
+}
+
+int step_unmake_namespaces(struct op *op)
+{
+	return unmake_namespaces(op);
+}
+
+/* Sysctls of interfaces that the network has just made. */
+static int set_late_sysctls(struct op *op)
+{
+	struct pod *p = op->data;
+	struct sandbox_ns ns = wanted_namespaces(op->pool, p);
+	if (!p->netns_pin || !sandboxfs_has_late_sysctls(&ns))
+		return 0;
+	auto_close int fd = open(p->netns_pin, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(&op->err, "open %s", p->netns_pin);
+	return step_spawn(op, sandboxfs_late_sysctls(p->model->g.sandboxfs, op->pool, &ns, fd,
+						     WORK_TIMEOUT_MS, step_work_done, op));
+}
+
+static int write_files(struct op *op)
+{
+	struct pod *p = op->data;
+	const Cri__DNSConfig *d = p->config->dns_config;
+	struct sandbox_dns dns = { 0 };
+	if (d)
+		dns = (struct sandbox_dns){
+			.servers = (const char *const *)d->servers, .n_servers = d->n_servers,
+			.searches = (const char *const *)d->searches, .n_searches = d->n_searches,
+			.options = (const char *const *)d->options, .n_options = d->n_options,
+		};
+	const char *hostname = p->config->hostname[0] ? p->config->hostname : NULL, *line = NULL;
+	if (p->n_ips && hostname)
+		line = pool_printf(op->pool, "%s\t%s", p->ips[0], hostname);
+	return sandboxfs_write_files(pod_dir(op->pool, p), hostname, d ? &dns : NULL, line, &op->err);
+}
+
+static int make_ready(struct op *op)
+{
+	struct pod *p = op->data;
+	if (p->config->log_directory[0]) {
+		int ret = file_mkdirs(p->config->log_directory, 0755, &op->err);
+		if (ret < 0)
+			return err_wrap(&op->err, ret, "config.log_directory");
+	}
+	pod_set_state(p, POD_STATE_READY);
+	return 0;
+}
+
+static const struct op_step run_pod_steps[] = {
+	{ "keep record", NULL, drop_record },
+	{ "make cgroup", make_cgroup, remove_cgroup },
+	{ "make namespaces", make_namespaces, unmake_namespaces },
+	{ "attach network", attach_network, step_detach_network },
+	{ "set late sysctls", set_late_sysctls, NULL },
+	{ "write files", write_files, NULL },
+	{ "create pause", step_create_pause, step_delete_pause },
+	{ "start pause", step_start_pause, NULL },
+	{ "make ready", make_ready, NULL },
+	{ 0 }
+};
+
+static void save(struct op *op, const char *step, bool undoing)
+{
+	record_note_pod(op->data);
+}
+
+static void run_pod_done(struct op *op, int ret)
+{
+	struct pod *p = op->data;
+	p->op = NULL;
+	loop_destroy_later(op->loop, op->pool);
+	if (ret < 0) {
+		log_warn("pod could not be run", "pod", p->id, "name", p->config->metadata->name, "error",
+			 err_text(&op->err));
+		pod_forget(p);
+		return;
+	}
+	record_note_pod(p);
+}
+
+const struct op_table run_pod_table = { "run pod", run_pod_steps, save, run_pod_done };
+
+/* -- the request -- */
+
+/* Somebody asked for a pod of this name before. */
+static void answer_again(struct pod *p, struct model_wait *w)
+{
+	struct err e = { 0 };
+	if (p->op && p->op->table == &run_pod_table) {
+		p->unclaimed = false;
+		wait_op(w, p->op, p->id);
+	} else if (p->unclaimed) {
+		p->unclaimed = false;
+		record_note_pod(p);
+		wait_done(w, p->id);
+	} else {
+		err_set(&e, EEXIST, "config.metadata: pod %s/%s (uid %s, attempt %u) exists already, its id is %s",
+			p->config->metadata->namespace_, p->config->metadata->name, p->config->metadata->uid,
+			p->config->metadata->attempt, p->id);
+		wait_fail(w, p->id, &e);
+	}
+}
+
+static int keep_config(struct pod *p, struct err *e)
+{
+	struct store *s = p->model->g.store;
+	struct pool *tmp = pool_new(NULL, "config");
+	size_t len;
+	void *data = pb_pack(tmp, p->config, &len);
+	int ret = store_make(s, STORE_POD, p->id, e);
+	if (ret == 0)
+		ret = store_write(s, STORE_POD, p->id, "config.pb", data, len, e);
+	pool_destroy(tmp);
+	return ret;
+}
+
+static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config, struct plug_handler *h)
+{
+	char id[65];
+	random_id(id);
+	struct pod *p = pod_new(m, id);
+	p->config = pb_copy(p->pool, config);
+	p->handler = h;
+	p->handler_name = pool_strdup(p->pool, h->name);
+	p->engine = pool_strdup(p->pool, h->engine);
+	p->created_ns = clock_real_ns();
+	p->shared_pid = namespaces(p)->pid == CRI__NAMESPACE_MODE__POD;
+	const char *parent = config->linux ? config->linux->cgroup_parent : "";
+	p->cgroup_parent = parent[0] ? pool_strdup(p->pool, parent) :
+				       pool_printf(p->pool, "%s/%s", m->g.config->cgroup_parent, id);
+	if (own_net(p))
+		p->netns_pin = sandboxfs_pin_path(m->g.sandboxfs, p->pool, id);
+	pod_enter(p);
+	return p;
+}
+
+void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const char *handler,
+		   struct model_wait *w)
+{
+	struct err e = { 0 };
+	struct pool *tmp = pool_new(NULL, "key");
+	struct plug_handler *h = plug_handler_get(m->g.plug, handler);
+	const char *reason = NULL;
+	if (oci_check_sandbox(config, &e) < 0)
+		goto refuse;
+	struct map_node *n = map_get(&m->pod_names, pod_key(tmp, config->metadata));
+	if (n) {
+		pool_destroy(tmp);
+		answer_again(container_of(n, struct pod, by_name), w);
+		return;
+	}
+	if (!h) {
+		err_set(&e, EINVAL, "runtime_handler \"%s\": no such handler on this node", handler);
+		goto refuse;
+	}
+	if (!h->ready) {
+		err_set(&e, EAGAIN, "runtime_handler \"%s\": not ready: %s", h->name, h->reason);
+		goto refuse;
+	}
+	struct pod *p = make_pod(m, config, h);
+	if (own_net(p) && !net_plug_ready(m->g.net, &reason)) {
+		err_set(&e, EAGAIN, "the network is not ready: %s", reason);
+		pod_forget(p);
+		goto refuse;
+	}
+	if (keep_config(p, &e) < 0) {
+		store_remove(m->g.store, STORE_POD, p->id, NULL);
+		pod_forget(p);
+		goto refuse;
+	}
+	struct pool *pool = pool_new(m->pool, "run pod");
+	p->op = pool_new_struct(pool, struct op);
+	op_start(p->op, &run_pod_table, m->g.loop, pool, p, p->id, OP_TIMEOUT_MS);
+	wait_op(w, p->op, p->id);
+	pool_destroy(tmp);
+	return;
+refuse:
+	pool_destroy(tmp);
+	wait_fail(w, NULL, &e);
+}

@@ -138,6 +138,16 @@ char *pod_dir(struct pool *p, const struct pod *pod)
 	return store_dir(p, pod->model->g.store, STORE_POD, pod->id);
 }
 
+char *pod_cgroup_leaf(struct pool *p, const struct pod *pod)
+{
+	return pool_printf(p, "%s/%s", pod->cgroup_parent, pod->id);
+}
+
+char *fd_path(struct pool *p, int fd)
+{
+	return fd < 0 ? NULL : pool_printf(p, "/proc/%d/fd/%d", (int)getpid(), fd);
+}
+
 /* -- containers -- */
 
 char *container_key(struct pool *p, const struct pod *pod, const Cri__ContainerMetadata *md)
@@ -195,6 +205,7 @@ void container_forget(struct container *c)
 	list_del(&c->in_pod);
 	loop_timer_stop(&c->lost);
 	loop_child_stop(&c->child);
+	execs_orphan(c);
 	container_close_log(c);
 	if (c->stdin_fd >= 0)
 		close(c->stdin_fd);
@@ -260,6 +271,9 @@ void wait_fail(struct model_wait *w, const char *id, struct err *e)
 static void handle_op_end(struct op_waiter *ow, int ret, const struct err *e)
 {
 	struct model_wait *w = container_of(ow, struct model_wait, op);
+	if (w->claim && ret == 0)
+		*w->claim = false;
+	w->claim = NULL;
 	w->done(w, ret, w->id, e);
 }
 
@@ -288,6 +302,9 @@ void wait_then(struct model_wait *w, struct op *op, void (*again)(struct model_w
 void model_leave(struct model_wait *w)
 {
 	op_leave(&w->op);
+	if (w->claim)
+		*w->claim = true;
+	w->claim = NULL;
 }
 
 /* -- protobuf in pools -- */

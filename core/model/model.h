@@ -95,11 +95,11 @@ struct pod {
 	pid_t pause_pid;		/* of a shared pid namespace; 0: none */
 	struct loop_child pause;
 	bool pause_made;		/* known to the engine */
+	bool sandbox_made;		/* of an engine that has sandboxes of its own */
 	void (*pause_exit)(struct pod *p);	/* who waits for its end, for pause_op */
 	struct op *pause_op;
 
 	struct op *op;			/* under way, or NULL */
-	bool removing;
 	bool unclaimed;			/* made, but its caller had left */
 };
 
@@ -132,16 +132,18 @@ struct container {
 	size_t n_groups;
 	const char **mount_sources;	/* resolved, as config->mounts */
 
-	pid_t pid;			/* 0: none */
-	struct loop_child child;
+	bool alive;			/* it has a process, whoever watches it */
+	pid_t pid;			/* on this host; 0: none, or none of ours */
+	struct loop_child child;	/* where its pid is the container's */
 	struct conlog *log;
 	struct pool *log_pool;
 	int stdin_fd;			/* write end, or -1 */
 	uint64_t oom_before;		/* OOM kills of the cgroup seen before the start */
+	bool oom_told;			/* by the engine */
 	struct stats_sample stats;
 
 	bool made;			/* known to the engine */
-	bool removing;
+	bool held;			/* its image is */
 	bool unclaimed;
 	struct op *op;
 	struct list execs;		/* struct exec.link */
@@ -154,10 +156,13 @@ struct model_wait {
 	/* Exactly once, unless left; id is the object's. */
 	void (*done)(struct model_wait *w, int ret, const char *id, const struct err *e);
 	void *data;
-	const char *id;			/* internal */
-	struct model *model;		/* internal */
-	void (*again)(struct model_wait *w);	/* internal */
-	uint64_t arg;			/* internal */
+
+	/* the model's own */
+	const char *id;
+	bool *claim;			/* set when the caller of a create leaves */
+	struct model *model;
+	void (*again)(struct model_wait *w);
+	int64_t arg;
 };
 
 struct model *model_new(struct pool *p, const struct model_ground *g);
@@ -165,6 +170,12 @@ struct model *model_new(struct pool *p, const struct model_ground *g);
 /* Take up what an earlier core left: load, re-adopt, unwind, sweep.  done comes when the socket
  * may open, perhaps at once. */
 void model_recover(struct model *m, void (*done)(void *data), void *data);
+
+/* What keeper and engines tell. */
+void model_keeper_exit(struct model *m, pid_t pid, int wait_status);
+void model_engine_exit(struct model *m, const char *id, const char *exec_id, int wait_status, int64_t at_ns);
+void model_engine_oom(struct model *m, const char *id);
+void model_sandbox_gone(struct model *m, const char *id, const char *reason);
 
 /* Lookup by full id or a unique prefix of it.  NULL: none.  Removed ones are none. */
 struct pod *model_pod(struct model *m, const char *id);

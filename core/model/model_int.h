@@ -70,8 +70,11 @@ void step_wake(struct op *op, int ret, const struct err *e);
 void step_work_done(void *data, int ret, const struct err *e);
 
 /* Rows of several pod tables (run_pod.c, pause.c). */
+int step_remove_cgroup(struct op *op);
 int step_detach_network(struct op *op);
 int step_unmake_namespaces(struct op *op);
+int step_create_sandbox(struct op *op);
+int step_delete_sandbox(struct op *op);
 int step_create_pause(struct op *op);
 int step_start_pause(struct op *op);
 int step_kill_pause(struct op *op);
@@ -82,10 +85,9 @@ int step_delete_pause(struct op *op);
 extern const struct op_table run_pod_table, stop_pod_table, remove_pod_table;
 extern const struct op_table create_table, start_table, stop_table, remove_table;
 
-/* Start the operation again after a restart, or from within another. */
+/* Begin one from within another, or again after a restart. */
 struct op *stop_pod_begin(struct pod *p);
 struct op *remove_pod_begin(struct pod *p);
-struct op *stop_begin(struct container *c, int64_t timeout_ms);
 struct op *remove_begin(struct container *c);
 
 /* Watch a container's process (takes pidfd). */
@@ -112,6 +114,23 @@ void pod_drop_fds(struct pod *p);
 char *container_rw_dir(struct pool *p, const struct container *c);
 char *container_dir(struct pool *p, const struct container *c);
 char *pod_dir(struct pool *p, const struct pod *pod);
-/* Kill what the container's cgroup still holds (shared or host pid namespace). */
-void container_kill_all(struct container *c, int signo);
+/* The cgroup of the pause container; it stands for "any leaf" of the pod. */
+char *pod_cgroup_leaf(struct pool *p, const struct pod *pod);
+/* "/proc/<us>/fd/N", NULL for -1: how an engine opens a namespace that we hold. */
+char *fd_path(struct pool *p, int fd);
+/* Signal its process, or all of them; does not wait. */
+void container_signal(struct container *c, int signo, bool all);
+/* The same for a container whose engine has the process. */
+void container_watch_by_engine(struct container *c, pid_t pid);
+/* The container has ended: so have its execs. */
 void execs_killed(struct container *c);
+void execs_orphan(struct container *c);	/* the container is forgotten */
+void exec_ended_by_engine(struct container *c, const char *exec_id, int wait_status);
+/* Undo from a step on, after a restart. */
+struct op *run_pod_unwind(struct pod *p, const char *step);
+struct op *create_unwind(struct container *c, const char *step);
+
+/* Rows of several container tables (create.c, stop.c). */
+int step_release_image(struct op *op);
+int step_remove_rw(struct op *op);
+int step_delete_container(struct op *op);

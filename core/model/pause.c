@@ -4,6 +4,8 @@
  * the kernel ends every container of the pod.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -50,7 +52,7 @@ static void handle_created(void *data, int ret, const struct crisp_result *res, 
 	struct pod *p = op->data;
 	struct err mine = { 0 };
 	if (ret == 0) {
-		int pidfd = res->pidfd > 0 ? res->pidfd : pidfd_open_pid(res->pid);
+		int pidfd = res->pidfd >= 0 ? res->pidfd : pidfd_open_pid(res->pid);
 		if (pidfd < 0) {
 			ret = err_set(&mine, -pidfd, "the pause process is gone at once");
 			e = &mine;
@@ -61,22 +63,38 @@ static void handle_created(void *data, int ret, const struct crisp_result *res, 
 	step_wake(op, ret, e);
 }
 
+/* The rootfs is the same empty one for all pods. */
+static int make_rootfs(const char *rootfs, struct err *e)
+{
+	static const char *const dirs[] = { "dev", "proc", "sys" };
+	int ret = file_mkdirs(rootfs, 0755, e);
+	auto_close int dir = ret < 0 ? -1 : open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; i < 3 && ret == 0; i++)
+		if (mkdirat(dir, dirs[i], 0555) < 0 && errno != EEXIST)
+			ret = err_sys(e, "make %s/%s", rootfs, dirs[i]);
+	auto_close int file = ret < 0 ? -1 : openat(dir, "pause", O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+	if (ret == 0 && file < 0)
+		ret = err_sys(e, "make %s/pause", rootfs);
+	return ret;
+}
+
 static int write_bundle(struct pod *p, const char *bundle, const char *rootfs, struct err *e)
 {
 	struct pool *tmp = pool_new(NULL, "pause");
 	const char *json;
 	size_t len;
-	struct oci_pause_input in = {
+	struct oci_pause in = {
 		.pod_id = p->id,
-		.pod = p->config,
 		.rootfs = rootfs,
 		.pause = pool_printf(tmp, "%s/crisp-pause", p->model->g.config->libexec_dir),
-		.cgroup_path = pool_printf(tmp, "%s/%s", p->cgroup_parent, p->id),
+		.cgroup_path = pod_cgroup_leaf(tmp, p),
 		.netns = p->netns_pin,
-		.ipcns = p->ipc_fd < 0 ? NULL : pool_printf(tmp, "/proc/%d/fd/%d", getpid(), p->ipc_fd),
-		.utsns = p->uts_fd < 0 ? NULL : pool_printf(tmp, "/proc/%d/fd/%d", getpid(), p->uts_fd),
+		.ipcns = fd_path(tmp, p->ipc_fd),
+		.utsns = fd_path(tmp, p->uts_fd),
 	};
-	int ret = file_mkdirs(rootfs, 0755, e);
+	int ret = make_rootfs(rootfs, e);
+	if (ret == 0)
+		ret = file_mkdirs(bundle, 0700, e);
 	if (ret == 0)
 		ret = oci_pause_spec(tmp, p->model->g.host, &in, &json, &len, e);
 	if (ret == 0)
@@ -91,7 +109,7 @@ int step_create_pause(struct op *op)
 	if (!p->shared_pid)
 		return 0;
 	const char *bundle = pool_printf(op->pool, "%s/pause", pod_dir(op->pool, p));
-	const char *rootfs = pool_printf(op->pool, "%s/rootfs", bundle);
+	const char *rootfs = pool_printf(op->pool, "%s/pause-rootfs", p->model->g.config->state);
 	int ret = write_bundle(p, bundle, rootfs, &op->err);
 	if (ret < 0)
 		return ret;
@@ -101,7 +119,7 @@ int step_create_pause(struct op *op)
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = bundle, .rootfs = &root,
 		.stdio = &stdio,
-		.cgroup_path = pool_printf(op->pool, "%s/%s", p->cgroup_parent, p->id),
+		.cgroup_path = pod_cgroup_leaf(op->pool, p),
 	};
 	p->pause_made = true;
 	record_note_pod(p);
@@ -119,7 +137,7 @@ int step_start_pause(struct op *op)
 	if (!p->shared_pid)
 		return 0;
 	struct crisp_start_args args = { .size = sizeof(args), .id = p->id };
-	return step_engine(op, plug_start(p->handler, &args, ENGINE_TIMEOUT_MS, handle_step, op));
+	return step_engine(op, plug_start(p->handler, p->id, &args, ENGINE_TIMEOUT_MS, handle_step, op));
 }
 
 /* -- its end -- */
@@ -156,10 +174,9 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	/* It is dead; what the engine still knows of it must not keep the pod from going. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete the pause container", "pod", p->id, "error", err_text(e));
-	char path[512], key[KEEP_KEY_MAX + 1];
-	snprintf(path, sizeof(path), "%s/%s", p->cgroup_parent, p->id);
+	char key[KEEP_KEY_MAX + 1];
 	struct err ce = { 0 };
-	if (cgroup_remove_made(p->model->g.cgroups, path, path, &ce) < 0)
+	if (cgroup_remove_made(p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), NULL, &ce) < 0)
 		log_warn("a cgroup stays", "pod", p->id, "error", err_text(&ce));
 	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
 	keep_drop(p->model->g.keep, key);
@@ -172,6 +189,5 @@ int step_delete_pause(struct op *op)
 	struct pod *p = op->data;
 	if (!p->pause_made)
 		return 0;
-	struct crisp_args args = { .size = sizeof(args), .flags = CRISP_ARG_FORCE, .id = p->id };
-	return step_engine(op, plug_delete(p->handler, &args, ENGINE_TIMEOUT_MS, handle_deleted, op));
+	return step_engine(op, plug_delete(p->handler, p->id, p->id, true, ENGINE_TIMEOUT_MS, handle_deleted, op));
 }

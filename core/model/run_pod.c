@@ -20,18 +20,11 @@
 #include "core/sandboxfs/sandboxfs.h"
 #include "core/store/store.h"
 
-static Cri__NamespaceOption *namespaces(const struct pod *p)
-{
-	static Cri__NamespaceOption none = CRI__NAMESPACE_OPTION__INIT;
-	Cri__LinuxPodSandboxConfig *linux_config = p->config->linux;
-	Cri__NamespaceOption *o = linux_config && linux_config->security_context ?
-					  linux_config->security_context->namespace_options : NULL;
-	return o ? o : &none;
-}
-
 static bool own_net(const struct pod *p)
 {
-	return namespaces(p)->network != CRI__NAMESPACE_MODE__NODE;
+	struct oci_ns ns;
+	oci_ns_of(p->config, NULL, &ns);
+	return ns.net != OCI_NS_NODE;
 }
 
 /* -- steps -- */
@@ -42,16 +35,19 @@ static int drop_record(struct op *op)
 	return store_remove(p->model->g.store, STORE_POD, p->id, &op->undo_err);
 }
 
+/* The parents of the pod's containers: all above any leaf in cgroup_parent. */
 static int make_cgroup(struct op *op)
 {
 	struct pod *p = op->data;
-	return cgroup_make_parents(p->model->g.cgroups, p->pool, p->cgroup_parent, &p->cgroup_made, &op->err);
+	return cgroup_make_parents(p->model->g.cgroups, p->pool, pod_cgroup_leaf(op->pool, p), &p->cgroup_made,
+				   &op->err);
 }
 
-static int remove_cgroup(struct op *op)
+int step_remove_cgroup(struct op *op)
 {
 	struct pod *p = op->data;
-	return cgroup_remove_made(p->model->g.cgroups, p->cgroup_parent, p->cgroup_made, &op->undo_err);
+	return cgroup_remove_made(p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), p->cgroup_made,
+				  &op->undo_err);
 }
 
 static void keep_pod_fd(struct pod *p, const char *what, int fd)
@@ -96,13 +92,15 @@ static const char *const *sysctls(struct pool *pool, const struct pod *p)
 
 static struct sandbox_ns wanted_namespaces(struct pool *pool, const struct pod *p)
 {
-	bool own_ipc = namespaces(p)->ipc != CRI__NAMESPACE_MODE__NODE;
+	struct oci_ns ns;
+	oci_ns_of(p->config, NULL, &ns);
+	bool uts = ns.uts != OCI_NS_NODE, ipc = ns.ipc != OCI_NS_NODE;
 	return (struct sandbox_ns){
 		.pin = p->netns_pin,
-		.ipc = own_ipc,
-		.shm = own_ipc,
-		.uts = own_net(p),
-		.hostname = own_net(p) && p->config->hostname[0] ? p->config->hostname : NULL,
+		.ipc = ipc,
+		.shm = ipc,
+		.uts = uts,
+		.hostname = uts && p->config->hostname[0] ? p->config->hostname : NULL,
 		.sysctls = sysctls(pool, p),
 	};
 }
@@ -115,7 +113,7 @@ static int make_namespaces(struct op *op)
 						handle_namespaces, op));
 }
 
-static int unmake_namespaces(struct op *op)
+int step_unmake_namespaces(struct op *op)
 {
 	struct pod *p = op->data;
 	pod_drop_fds(p);
@@ -182,11 +180,6 @@ int step_detach_network(struct op *op)
 					    NET_TIMEOUT_MS, handle_detached, op));
 }
 
-int step_unmake_namespaces(struct op *op)
-{
-	return unmake_namespaces(op);
-}
-
 /* Sysctls of interfaces that the network has just made. */
 static int set_late_sysctls(struct op *op)
 {
@@ -232,11 +225,12 @@ static int make_ready(struct op *op)
 
 static const struct op_step run_pod_steps[] = {
 	{ "keep record", NULL, drop_record },
-	{ "make cgroup", make_cgroup, remove_cgroup },
-	{ "make namespaces", make_namespaces, unmake_namespaces },
+	{ "make cgroup", make_cgroup, step_remove_cgroup },
+	{ "make namespaces", make_namespaces, step_unmake_namespaces },
 	{ "attach network", attach_network, step_detach_network },
 	{ "set late sysctls", set_late_sysctls, NULL },
 	{ "write files", write_files, NULL },
+	{ "create sandbox", step_create_sandbox, step_delete_sandbox },
 	{ "create pause", step_create_pause, step_delete_pause },
 	{ "start pause", step_start_pause, NULL },
 	{ "make ready", make_ready, NULL },
@@ -254,7 +248,7 @@ static void run_pod_done(struct op *op, int ret)
 	p->op = NULL;
 	loop_destroy_later(op->loop, op->pool);
 	if (ret < 0) {
-		log_warn("pod could not be run", "pod", p->id, "name", p->config->metadata->name, "error",
+		log_warn("pod is not run", "pod", p->id, "name", p->config->metadata->name, "error",
 			 err_text(&op->err));
 		pod_forget(p);
 		return;
@@ -271,8 +265,8 @@ static void answer_again(struct pod *p, struct model_wait *w)
 {
 	struct err e = { 0 };
 	if (p->op && p->op->table == &run_pod_table) {
-		p->unclaimed = false;
-		wait_op(w, p->op, p->id);
+		w->claim = &p->unclaimed;
+	wait_op(w, p->op, p->id);
 	} else if (p->unclaimed) {
 		p->unclaimed = false;
 		record_note_pod(p);
@@ -308,7 +302,9 @@ static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config
 	p->handler_name = pool_strdup(p->pool, h->name);
 	p->engine = pool_strdup(p->pool, h->engine);
 	p->created_ns = clock_real_ns();
-	p->shared_pid = namespaces(p)->pid == CRI__NAMESPACE_MODE__POD;
+	struct oci_ns ns;
+	oci_ns_of(config, NULL, &ns);
+	p->shared_pid = ns.pid == OCI_NS_POD;
 	const char *parent = config->linux ? config->linux->cgroup_parent : "";
 	p->cgroup_parent = parent[0] ? pool_strdup(p->pool, parent) :
 				       pool_printf(p->pool, "%s/%s", m->g.config->cgroup_parent, id);
@@ -318,6 +314,14 @@ static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config
 	return p;
 }
 
+struct op *run_pod_unwind(struct pod *p, const char *step)
+{
+	struct pool *pool = pool_new(p->model->pool, "run pod");
+	p->op = pool_new_struct(pool, struct op);
+	op_unwind(p->op, &run_pod_table, p->model->g.loop, pool, p, p->id, step);
+	return p->op;
+}
+
 void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const char *handler,
 		   struct model_wait *w)
 {
@@ -325,7 +329,7 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 	struct pool *tmp = pool_new(NULL, "key");
 	struct plug_handler *h = plug_handler_get(m->g.plug, handler);
 	const char *reason = NULL;
-	if (oci_check_sandbox(config, &e) < 0)
+	if (oci_check_sandbox(m->g.host, config, &e) < 0)
 		goto refuse;
 	struct map_node *n = map_get(&m->pod_names, pod_key(tmp, config->metadata));
 	if (n) {
@@ -355,6 +359,7 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 	struct pool *pool = pool_new(m->pool, "run pod");
 	p->op = pool_new_struct(pool, struct op);
 	op_start(p->op, &run_pod_table, m->g.loop, pool, p, p->id, OP_TIMEOUT_MS);
+	w->claim = &p->unclaimed;
 	wait_op(w, p->op, p->id);
 	pool_destroy(tmp);
 	return;

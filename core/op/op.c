@@ -44,12 +44,15 @@ static void finish(struct op *op)
 	log_debug("operation ended", "op", op->table->name, "id", op->subject, "ms",
 		  log_num((clock_mono_ns() - op->began_ns) / 1000000), "error",
 		  ret ? err_text(&op->err) : NULL);
-	struct list *at;
-	while ((at = list_pop(&op->waiters))) {
+	struct list waiters = LIST_INIT(waiters), *at;
+	while ((at = list_pop(&op->waiters)))
+		list_append(&waiters, at);
+	op->table->done(op, ret);
+	/* op's memory holds to the end of the pass. */
+	while ((at = list_pop(&waiters))) {
 		struct op_waiter *w = container_of(at, struct op_waiter, link);
 		w->cb(w, ret, &op->err);
 	}
-	op->table->done(op, ret);
 }
 
 /* Run or undo the row; OP_WAIT only if it is still to be woken. */

@@ -50,7 +50,7 @@ struct op_table {
 	const struct op_step *steps;	/* ends with a row without a name */
 	void (*save)(struct op *op, const char *step, bool undoing);	/* may be NULL */
 	/* The end, after which op and its pool belong to the callee: destroy them with
-	 * loop_destroy_later().  Waiters have been told before. */
+	 * loop_destroy_later(), never at once: the waiters are told next. */
 	void (*done)(struct op *op, int ret);
 };
 

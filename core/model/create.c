@@ -1,0 +1,525 @@
+/*
+ * CreateContainer: rootfs, spec, log, and the engine's create.  The overlay itself is mounted by
+ * the one spawn that needs it, in a mount namespace of its own; here is only said where its
+ * layers are.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/config/config.h"
+#include "core/conlog/conlog.h"
+#include "core/image/image.h"
+#include "core/keep/keep.h"
+#include "core/model/console.h"
+#include "core/model/model_int.h"
+#include "core/oci/oci.h"
+#include "core/plug/plug.h"
+#include "core/sandboxfs/sandboxfs.h"
+#include "core/spawn/spawn.h"
+#include "core/store/store.h"
+#include "engines/engine.h"
+
+enum { PREPARE_OUT_MAX = 4 << 20 };
+
+/* The operation, and what its steps hand on. */
+struct create {
+	struct op op;
+	struct oci_prepared prepared;
+	int child_in, child_out, child_err;	/* ends for the container; -1: none */
+	struct console *console;		/* under tty */
+};
+
+static struct create *create_of(struct op *op)
+{
+	return container_of(op, struct create, op);
+}
+
+/* -- record, image -- */
+
+static int drop_record(struct op *op)
+{
+	struct container *c = op->data;
+	return store_remove(c->model->g.store, STORE_CONTAINER, c->id, &op->undo_err);
+}
+
+static int hold_image(struct op *op)
+{
+	struct container *c = op->data;
+	int ret = image_hold(c->model->g.images, c->image_id);
+	if (ret < 0)
+		return err_set(&op->err, -ret, "image %s is gone", c->image_id);
+	c->held = true;
+	return 0;
+}
+
+int step_release_image(struct op *op)
+{
+	struct container *c = op->data;
+	if (c->held)
+		image_release(c->model->g.images, c->image_id);
+	c->held = false;
+	return 0;
+}
+
+/* -- what only the disk can tell -- */
+
+static void take_prepared(struct container *c, const struct oci_prepared *pr)
+{
+	c->uid = pr->uid;
+	c->gid = pr->gid;
+	c->n_groups = pr->n_groups;
+	c->groups = pool_memdup(c->pool, pr->groups, pr->n_groups * sizeof(*pr->groups));
+	c->mount_sources = pool_alloc(c->pool, (pr->n_mounts + 1) * sizeof(*c->mount_sources));
+	for (size_t i = 0; i < pr->n_mounts; i++) {
+		c->mount_sources[i] = pool_strdup(c->pool, pr->mounts[i].source);
+		if (pr->mounts[i].made)
+			log_info("made the missing source of a mount", "ctr", c->id, "source",
+				 pr->mounts[i].source);
+	}
+}
+
+static void handle_prepared(void *data, struct spawn_result *r)
+{
+	struct op *op = data;
+	struct container *c = op->data;
+	struct create *cr = create_of(op);
+	struct err e = { 0 };
+	int ret = r->err.code || r->wait_status ? spawn_check(r, "crisp-work", &e) : 0;
+	/* The worker's own words name the field; its name and exit code would only be in the way. */
+	if (ret < 0 && r->ran && !r->timed_out && !r->cancelled && r->err_out.len) {
+		r->err_out.data[strcspn(r->err_out.data, "\n")] = 0;
+		e = (struct err){ 0 };
+		ret = err_set(&e, EINVAL, "%s", r->err_out.data);
+	}
+	if (ret == 0)
+		ret = oci_prepare_parse(op->pool, c->config, r->out.data, r->out.len, &cr->prepared, &e);
+	if (ret == 0)
+		take_prepared(c, &cr->prepared);
+	step_wake(op, ret, &e);
+}
+
+static const struct image *image_of(const struct container *c)
+{
+	return image_held(c->model->g.images, c->image_id);
+}
+
+static int prepare(struct op *op)
+{
+	struct container *c = op->data;
+	const struct image *im = image_of(c);
+	const char *rw = container_rw_dir(op->pool, c), *json;
+	struct oci_layers layers = {
+		.dirs = im->layers, .n = im->n_layers,
+		.upper = pool_printf(op->pool, "%s/upper", rw), .work = pool_printf(op->pool, "%s/work", rw),
+	};
+	size_t len;
+	int ret = oci_prepare_request(op->pool, c->config, &im->config, &layers, &json, &len, &op->err);
+	if (ret < 0)
+		return ret;
+	struct spawn_plan plan = SPAWN_PLAN_INIT;
+	plan.path = sandboxfs_work_path(c->model->g.sandboxfs);
+	plan.argv = (const char *const[]){ "crisp-work", "prepare", NULL };
+	plan.input = json;
+	plan.input_len = len;
+	plan.out_max = PREPARE_OUT_MAX;
+	plan.err_max = 4096;
+	plan.timeout_ms = WORK_TIMEOUT_MS;
+	return step_spawn(op, spawn_start(c->model->g.spawner, op->pool, &plan, handle_prepared, op));
+}
+
+int step_remove_rw(struct op *op)
+{
+	struct container *c = op->data;
+	const char *dir = container_rw_dir(op->pool, c);
+	return step_spawn(op, sandboxfs_remove_trees(c->model->g.sandboxfs, op->pool, &dir, 1,
+						     step_work_done, op));
+}
+
+/* -- the spec -- */
+
+static int pid_path(struct pool *pool, struct container *c, const struct oci_ns *ns, const char **path,
+		    struct err *e)
+{
+	*path = NULL;
+	if (ns->pid == OCI_NS_POD) {
+		*path = pool_printf(pool, "/proc/%d/ns/pid", c->pod->pause_pid);
+		return 0;
+	}
+	if (ns->pid != OCI_NS_TARGET)
+		return 0;
+	struct container *t = model_container(c->model, ns->target_id);
+	if (!t || t->pod != c->pod || t->state != CONTAINER_STATE_RUNNING)
+		return err_set(e, EINVAL, "linux.security_context.namespace_options.target_id \"%s\": "
+			       "not a running container of this pod", ns->target_id);
+	*path = pool_printf(pool, "/proc/%d/ns/pid", t->pid);
+	return 0;
+}
+
+static int write_spec(struct op *op)
+{
+	struct container *c = op->data;
+	struct pod *p = c->pod;
+	const struct image *im = image_of(c);
+	const char *dir = pod_dir(op->pool, p), *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
+	struct oci_ns ns;
+	oci_ns_of(p->config, c->config, &ns);
+	struct oci_input in = {
+		.pod_id = p->id, .ctr_id = c->id, .pod = p->config, .ctr = c->config,
+		.image = &im->config, .image_name = c->config->image->image,
+		.prep = &create_of(op)->prepared,
+		.rootfs = pool_printf(op->pool, "%s/rootfs", mnt),
+		.cgroup_path = c->cgroup,
+		.netns = p->netns_pin,
+		.ipcns = fd_path(op->pool, p->ipc_fd),
+		.utsns = fd_path(op->pool, p->uts_fd),
+		.hostname = p->config->hostname,
+		.resolv_conf = pool_printf(op->pool, "%s/resolv.conf", dir),
+		.hosts = pool_printf(op->pool, "%s/hosts", dir),
+		.hostname_file = pool_printf(op->pool, "%s/hostname", dir),
+		.shm = p->shm_fd < 0 ? NULL : pool_printf(op->pool, "%s/shm", mnt),
+	};
+	const char *json;
+	size_t len;
+	int ret = pid_path(op->pool, c, &ns, &in.pidns, &op->err);
+	if (ret == 0)
+		ret = oci_container_spec(op->pool, c->model->g.host, &in, &json, &len, &op->err);
+	if (ret == 0)
+		ret = store_write(c->model->g.store, STORE_CONTAINER, c->id, "config.json", json, len, &op->err);
+	return ret;
+}
+
+/* -- output -- */
+
+static void keep_container_fd(struct container *c, const char *what, int fd)
+{
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "ctr/%s/%s", c->id, what);
+	if (fd >= 0)
+		keep_put(c->model->g.keep, key, fd);
+	else
+		keep_drop(c->model->g.keep, key);
+}
+
+void container_drop_fds(struct container *c)
+{
+	static const char *const kept[] = { "in", "out", "err", "pid" };
+	for (size_t i = 0; i < 4; i++)
+		keep_container_fd(c, kept[i], -1);
+	if (c->stdin_fd >= 0)
+		close(c->stdin_fd);
+	c->stdin_fd = -1;
+	container_close_log(c);
+}
+
+int container_open_log(struct container *c, int out_fd, int err_fd, struct err *e)
+{
+	c->log_pool = pool_new(c->pool, "log");
+	int ret = conlog_open(c->model->g.loop, c->log_pool, c->log_path, out_fd, err_fd, c->config->tty, &c->log, e);
+	if (ret < 0)
+		container_close_log(c);
+	return err_wrap(e, ret, "log_path \"%s\"", c->config->log_path);
+}
+
+/* A pipe: our end is kept, the child's end is closed with the op. */
+static int open_pipe(struct op *op, int *ours, int *childs, bool child_reads)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(&op->err, "make a pipe");
+	*childs = fds[child_reads ? 0 : 1];
+	*ours = fds[child_reads ? 1 : 0];
+	fd_set_nonblock(*ours);
+	pool_fd(op->pool, *childs);
+	return 0;
+}
+
+static int open_output(struct op *op)
+{
+	struct container *c = op->data;
+	struct create *cr = create_of(op);
+	if (c->config->tty)
+		return console_listen(op->pool, container_dir(op->pool, c), &cr->console, &op->err);
+	int out = -1, err = -1, ret = 0;
+	if (c->config->stdin)
+		ret = open_pipe(op, &c->stdin_fd, &cr->child_in, true);
+	if (ret == 0)
+		ret = open_pipe(op, &out, &cr->child_out, false);
+	if (ret == 0)
+		ret = open_pipe(op, &err, &cr->child_err, false);
+	if (ret < 0) {
+		if (out >= 0)
+			close(out);
+		return ret;
+	}
+	keep_container_fd(c, "out", out);
+	keep_container_fd(c, "err", err);
+	if (c->stdin_fd >= 0)
+		keep_container_fd(c, "in", c->stdin_fd);
+	return container_open_log(c, out, err, &op->err);
+}
+
+static int close_output(struct op *op)
+{
+	container_drop_fds(op->data);
+	return 0;
+}
+
+/* -- the engine -- */
+
+/* Under tty the engine has sent the master by now. */
+static int take_console(struct container *c, struct create *cr, struct err *e)
+{
+	if (!cr->console)
+		return 0;
+	int master = console_take(cr->console, e);
+	if (master < 0)
+		return master;
+	keep_container_fd(c, "out", master);
+	return container_open_log(c, master, -1, e);
+}
+
+static int watch(struct container *c, const struct crisp_result *res, struct err *e)
+{
+	bool by_engine = res->exit_source == CRISP_EXIT_BY_ENGINE ||
+			 (!res->exit_source && plug_can(c->pod->handler, CRISP_CAP_EXIT_BY_ENGINE));
+	if (res->state_len && store_write(c->model->g.store, STORE_CONTAINER, c->id, "engine.state", res->state,
+					  res->state_len, e) < 0)
+		return -e->code;
+	if (by_engine) {
+		if (res->pidfd >= 0)
+			close(res->pidfd);
+		container_watch_by_engine(c, res->pid);
+		return 0;
+	}
+	int pidfd = res->pidfd >= 0 ? res->pidfd : pidfd_open_pid(res->pid);
+	if (pidfd < 0)
+		return err_set(e, -pidfd, "the new process is gone at once");
+	container_watch(c, res->pid, pidfd);
+	return 0;
+}
+
+static void handle_created(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct op *op = data;
+	struct container *c = op->data;
+	struct err mine = { 0 };
+	if (ret == 0) {
+		ret = watch(c, res, &mine);
+		if (ret == 0)
+			ret = take_console(c, create_of(op), &mine);
+		e = &mine;
+	}
+	step_wake(op, ret, e);
+}
+
+/* overlay options: lowerdir topmost first */
+static const char *const *overlay_options(struct pool *pool, const struct container *c, const struct image *im)
+{
+	struct buf lower = { 0 };
+	for (size_t i = im->n_layers; i-- > 0;)
+		buf_printf(&lower, "%s%s", lower.len ? ":" : "", im->layers[i]);
+	const char **o = pool_alloc(pool, 4 * sizeof(*o));
+	const char *rw = container_rw_dir(pool, c);
+	o[0] = pool_printf(pool, "lowerdir=%s", lower.data ? lower.data : "");
+	o[1] = pool_printf(pool, "upperdir=%s/upper", rw);
+	o[2] = pool_printf(pool, "workdir=%s/work", rw);
+	buf_free(&lower);
+	return o;
+}
+
+static int engine_create(struct op *op)
+{
+	struct container *c = op->data;
+	struct pod *p = c->pod;
+	struct create *cr = create_of(op);
+	const struct image *im = image_of(c);
+	const char *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
+	const char *rootfs = pool_printf(op->pool, "%s/rootfs", mnt);
+	struct crisp_mount overlay = {
+		.size = sizeof(overlay), .type = "overlay", .source = "overlay", .target = rootfs,
+		.options = overlay_options(op->pool, c, im),
+	};
+	struct crisp_mount shm = {
+		.size = sizeof(shm), .type = "tmpfs", .source = "shm",
+		.target = pool_printf(op->pool, "%s/shm", mnt), .fd = p->shm_fd,
+	};
+	const struct crisp_mount *mounts[] = { &overlay, p->shm_fd < 0 ? NULL : &shm, NULL };
+	struct crisp_rootfs root = { .size = sizeof(root), .path = rootfs, .mounts = mounts,
+				     .image_ref = c->image_ref };
+	struct crisp_stdio stdio = {
+		.size = sizeof(stdio), .flags = c->config->tty ? CRISP_STDIO_TTY : 0,
+		.in = cr->child_in, .out = cr->child_out, .err = cr->child_err,
+		.console_socket = cr->console ? console_path(cr->console) : NULL,
+	};
+	struct crisp_create_args args = {
+		.size = sizeof(args), .id = c->id, .sandbox_id = p->id,
+		.bundle = container_dir(op->pool, c), .rootfs = &root, .stdio = &stdio,
+		.cgroup_path = c->cgroup,
+	};
+	c->made = true;
+	record_note_container(c);	/* a delete is owed from here on */
+	return step_engine(op, plug_create(p->handler, &args, ENGINE_TIMEOUT_MS, handle_created, op));
+}
+
+static int make_created(struct op *op)
+{
+	struct container *c = op->data;
+	if (c->pod->state != POD_STATE_READY)
+		return err_set(&op->err, EBUSY, "pod %s is %s", c->pod->id, pod_state_name(c->pod->state));
+	cgroup_oom_kills(c->model->g.cgroups, c->cgroup, &c->oom_before);
+	container_set_state(c, CONTAINER_STATE_CREATED);
+	return 0;
+}
+
+/* Read down for what happens, up for how it is taken back. */
+static const struct op_step create_steps[] = {
+	{ "keep record", NULL, drop_record },
+	{ "hold image", hold_image, step_release_image },
+	{ "prepare", prepare, step_remove_rw },
+	{ "write spec", write_spec, NULL },
+	{ "open output", open_output, close_output },
+	{ "engine create", engine_create, step_delete_container },
+	{ "make created", make_created, NULL },
+	{ 0 }
+};
+
+static void save(struct op *op, const char *step, bool undoing)
+{
+	record_note_container(op->data);
+}
+
+static void create_done(struct op *op, int ret)
+{
+	struct container *c = op->data;
+	c->op = NULL;
+	loop_destroy_later(op->loop, op->pool);
+	if (ret < 0) {
+		log_warn("container could not be created", "ctr", c->id, "pod", c->pod->id, "name",
+			 c->config->metadata->name, "error", err_text(&op->err));
+		container_forget(c);
+		return;
+	}
+	record_note_container(c);
+}
+
+const struct op_table create_table = { "create", create_steps, save, create_done };
+
+/* -- the request -- */
+
+static void answer_again(struct container *c, struct model_wait *w)
+{
+	struct err e = { 0 };
+	if (c->op && c->op->table == &create_table) {
+		w->claim = &c->unclaimed;
+	wait_op(w, c->op, c->id);
+	} else if (c->unclaimed) {
+		c->unclaimed = false;
+		record_note_container(c);
+		wait_done(w, c->id);
+	} else {
+		err_set(&e, EEXIST, "config.metadata: container \"%s\" (attempt %u) exists already in pod %s, its id is %s",
+			c->config->metadata->name, c->config->metadata->attempt, c->pod->id, c->id);
+		wait_fail(w, c->id, &e);
+	}
+}
+
+static int keep_config(struct container *c, struct err *e)
+{
+	struct store *s = c->model->g.store;
+	struct pool *tmp = pool_new(NULL, "config");
+	size_t len;
+	void *data = pb_pack(tmp, c->config, &len);
+	int ret = store_make(s, STORE_CONTAINER, c->id, e);
+	if (ret == 0)
+		ret = store_write(s, STORE_CONTAINER, c->id, "config.pb", data, len, e);
+	pool_destroy(tmp);
+	return ret;
+}
+
+char *container_rw_dir(struct pool *p, const struct container *c)
+{
+	return pool_printf(p, "%s/rw/%s", c->model->g.config->root, c->id);
+}
+
+static struct container *make_container(struct pod *p, const Cri__ContainerConfig *config, const struct image *im,
+					int stop_signal)
+{
+	char id[65];
+	random_id(id);
+	struct container *c = container_new(p, id);
+	c->config = pb_copy(c->pool, config);
+	c->image_id = pool_strdup(c->pool, im->id);
+	c->image_ref = pool_strdup(c->pool, im->n_repo_digests ? im->repo_digests[0] : im->id);
+	c->created_ns = clock_real_ns();
+	c->cgroup = pool_printf(c->pool, "%s/%s", p->cgroup_parent, id);
+	c->log_path = container_log_path(c->pool, p, c->config);
+	c->stop_signal = stop_signal;
+	container_enter(c);
+	return c;
+}
+
+static struct op *new_op(struct container *c)
+{
+	struct pool *pool = pool_new(c->pool, "create");
+	struct create *cr = pool_new_struct(pool, struct create);
+	cr->child_in = cr->child_out = cr->child_err = -1;
+	cr->op.pool = pool;
+	return &cr->op;
+}
+
+struct op *create_unwind(struct container *c, const char *step)
+{
+	c->op = new_op(c);
+	op_unwind(c->op, &create_table, c->model->g.loop, c->op->pool, c, c->id, step);
+	return c->op;
+}
+
+void model_create(struct model *m, const char *pod_id, const Cri__ContainerConfig *config, struct model_wait *w)
+{
+	struct err e = { 0 };
+	struct pod *p = model_pod(m, pod_id);
+	if (!p) {
+		err_set(&e, ENOENT, "pod_sandbox_id \"%s\": no such pod", pod_id);
+		wait_fail(w, NULL, &e);
+		return;
+	}
+	if (oci_check_container(m->g.host, p->config, config, p->handler && p->handler->rro, &e) < 0) {
+		wait_fail(w, NULL, &e);
+		return;
+	}
+	struct pool *tmp = pool_new(NULL, "key");
+	struct map_node *n = map_get(&m->container_names, container_key(tmp, p, config->metadata));
+	pool_destroy(tmp);
+	if (n) {
+		answer_again(container_of(n, struct container, by_name), w);
+		return;
+	}
+	const struct image *im = image_find(m->g.images, config->image->image);
+	int stop_signal = im ? oci_stop_signal(config, im->config.stop_signal, &e) : 0;
+	if (p->state != POD_STATE_READY || p->op)
+		err_set(&e, EBUSY, "pod_sandbox_id %s: the pod is %s, not ready", p->id,
+			p->op ? p->op->table->name : pod_state_name(p->state));
+	else if (!im)
+		err_set(&e, ENOENT, "config.image.image \"%s\": no such image on this node", config->image->image);
+	if (e.code) {
+		wait_fail(w, NULL, &e);
+		return;
+	}
+	struct container *c = make_container(p, config, im, stop_signal);
+	if (keep_config(c, &e) < 0) {
+		store_remove(m->g.store, STORE_CONTAINER, c->id, NULL);
+		container_forget(c);
+		wait_fail(w, NULL, &e);
+		return;
+	}
+	c->op = new_op(c);
+	op_start(c->op, &create_table, m->g.loop, c->op->pool, c, c->id, OP_TIMEOUT_MS);
+	w->claim = &c->unclaimed;
+	wait_op(w, c->op, c->id);
+}

@@ -1,0 +1,321 @@
+/*
+ * ExecSync.  Not a step table but a small state machine around a byte pump:
+ *
+ *	STARTING --engine has the pid--> RUNNING --exit--> ENDED
+ *	    \------- refused ---------------------------/
+ *
+ * The answer comes when the process exits, not when its pipes close: a grandchild may hold them.
+ * The deadline, and a caller that leaves, kill the process and its session.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/keep/keep.h"
+#include "core/model/model_int.h"
+#include "core/oci/oci.h"
+#include "core/plug/plug.h"
+#include "core/store/store.h"
+
+struct output {
+	struct loop_io io;
+	int fd;
+	struct buf *into;
+};
+
+struct exec {
+	struct list link;		/* in container.execs */
+	struct container *c;		/* NULL when there was none */
+	struct model *model;
+	struct pool *pool;
+	char id[65];
+	exec_cb *done;			/* NULL once answered or left */
+	void *data;
+	struct exec_result result;
+	struct output out, err;
+	struct plug_call *call;		/* while STARTING */
+	struct loop_child child;
+	struct loop_timer deadline;
+	pid_t pid;
+	bool kept, kill_when_started, ended;
+	struct err why;			/* timed out or left */
+	struct loop_defer refuse;
+};
+
+/* -- the end -- */
+
+static void keep_exec(struct exec *x, int pidfd)
+{
+	if (pidfd < 0 && !x->kept)
+		return;
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "exec/%s", x->id);
+	if (pidfd >= 0)
+		keep_put(x->model->g.keep, key, pidfd);
+	else
+		keep_drop(x->model->g.keep, key);
+	x->kept = pidfd >= 0;
+}
+
+static void output_close(struct output *o)
+{
+	if (o->fd < 0)
+		return;
+	loop_io_stop(&o->io);
+	close(o->fd);
+	o->fd = -1;
+}
+
+static void exec_end(struct exec *x, int ret, const struct err *e)
+{
+	if (x->ended)
+		return;
+	x->ended = true;
+	list_del(&x->link);
+	loop_timer_stop(&x->deadline);
+	loop_child_stop(&x->child);
+	output_close(&x->out);
+	output_close(&x->err);
+	keep_exec(x, -1);
+	if (x->done)
+		x->done(x->data, ret, &x->result, e);
+	x->done = NULL;
+	buf_free(&x->result.out);
+	buf_free(&x->result.err);
+	loop_destroy_later(x->model->g.loop, x->pool);
+}
+
+static void exec_over(struct exec *x, int wait_status)
+{
+	x->result.exit_code = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+	if (x->why.code)
+		exec_end(x, -x->why.code, &x->why);
+	else
+		exec_end(x, 0, NULL);
+}
+
+static void exec_kill(struct exec *x)
+{
+	if (x->call) {
+		plug_call_cancel(x->call);
+	} else if (x->child.io.loop) {
+		kill(-x->pid, SIGKILL);	/* the engine made it lead a session */
+		pidfd_signal(x->child.pidfd, SIGKILL);
+	}
+	x->kill_when_started = true;
+}
+
+/* -- output -- */
+
+/* Returns false at the end or when there is nothing more now. */
+static bool read_some(struct exec *x, struct output *o)
+{
+	static char scratch[64 << 10];
+	ssize_t n = read(o->fd, scratch, sizeof(scratch));
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n <= 0) {
+		if (n == 0 || errno != EAGAIN)
+			output_close(o);
+		return false;
+	}
+	size_t room = EXEC_OUTPUT_MAX - x->result.out.len - x->result.err.len;
+	buf_add(o->into, scratch, (size_t)n < room ? (size_t)n : room);
+	return true;
+}
+
+static void handle_output(struct loop_io *io, int events)
+{
+	read_some(io->data, container_of(io, struct output, io));
+}
+
+static void drain(struct exec *x, struct output *o)
+{
+	/* What a pipe holds, not what a grandchild may go on writing. */
+	for (int i = 0; i < 32 && o->fd >= 0 && read_some(x, o); i++)
+		;
+}
+
+static void handle_exit(struct loop_child *child)
+{
+	struct exec *x = child->data;
+	int status = W_EXITCODE(255, 0);
+	loop_child_status(child, true, &status);
+	drain(x, &x->out);
+	drain(x, &x->err);
+	exec_over(x, status);
+}
+
+/* -- the start -- */
+
+static void handle_started(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct exec *x = data;
+	x->call = NULL;
+	if (ret < 0) {
+		exec_end(x, x->why.code ? -x->why.code : ret, x->why.code ? &x->why : e);
+		return;
+	}
+	if (!x->c) {	/* removed meanwhile, with all that was in it */
+		if (res->pidfd >= 0)
+			close(res->pidfd);
+		exec_end(x, -EBUSY, &x->why);
+		return;
+	}
+	x->pid = res->pid;
+	if (plug_can(x->c->pod->handler, CRISP_CAP_EXIT_BY_ENGINE) && res->exit_source != CRISP_EXIT_BY_PID) {
+		if (res->pidfd >= 0)
+			close(res->pidfd);
+		return;
+	}
+	int pidfd = res->pidfd >= 0 ? res->pidfd : pidfd_open_pid(res->pid);
+	if (pidfd < 0) {
+		struct err gone = { 0 };
+		err_set(&gone, EIO, "exec: its process is gone at once");
+		exec_end(x, -EIO, &gone);
+		return;
+	}
+	keep_exec(x, pidfd);
+	loop_child_start(&x->child, x->model->g.loop, x->pool, res->pid, pidfd, handle_exit, x);
+	if (x->kill_when_started)
+		exec_kill(x);
+}
+
+void exec_ended_by_engine(struct container *c, const char *exec_id, int wait_status)
+{
+	struct exec *x;
+	list_for_each(x, &c->execs, link) {
+		if (strcmp(x->id, exec_id))
+			continue;
+		drain(x, &x->out);
+		drain(x, &x->err);
+		exec_over(x, wait_status);
+		return;
+	}
+}
+
+/* The container has ended, so has every process in it: those whose exit we see by pidfd tell. */
+void execs_killed(struct container *c)
+{
+	struct exec *x;
+	list_for_each(x, &c->execs, link) {
+		err_set(&x->why, EBUSY, "exec: the container has ended");
+		if (x->call)
+			plug_call_cancel(x->call);
+		else if (!x->child.io.loop)
+			exec_end(x, -x->why.code, &x->why);
+	}
+}
+
+void execs_orphan(struct container *c)
+{
+	struct exec *x;
+	list_for_each(x, &c->execs, link) {
+		list_del(&x->link);
+		x->c = NULL;
+		exec_kill(x);
+	}
+}
+
+static void handle_deadline(struct loop_timer *t)
+{
+	struct exec *x = t->data;
+	err_set(&x->why, ETIMEDOUT, "exec: the command did not end in time");
+	exec_kill(x);
+}
+
+static void handle_refuse(struct loop_defer *d)
+{
+	struct exec *x = d->data;
+	exec_end(x, -x->why.code, &x->why);
+}
+
+static int open_output(struct exec *x, struct output *o, struct buf *into, int *childs)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(&x->why, "make a pipe");
+	fd_set_nonblock(fds[0]);
+	o->fd = fds[0];
+	o->into = into;
+	*childs = fds[1];
+	loop_io_start(&o->io, x->model->g.loop, x->pool, o->fd, LOOP_READ, handle_output, x);
+	return 0;
+}
+
+static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
+{
+	struct container *c = x->c;
+	struct buf config = { 0 };
+	const char *json;
+	size_t len;
+	int out = -1, err = -1;
+	int ret = store_read(c->model->g.store, STORE_CONTAINER, c->id, "config.json", &config, &x->why);
+	if (ret == 0)
+		ret = oci_exec_process(x->pool, config.data, config.len, cmd, n_cmd, false, &json, &len, &x->why);
+	buf_free(&config);
+	if (ret == 0)
+		ret = open_output(x, &x->out, &x->result.out, &out);
+	if (ret == 0)
+		ret = open_output(x, &x->err, &x->result.err, &err);
+	if (ret == 0) {
+		struct crisp_stdio stdio = { .size = sizeof(stdio), .out = out, .err = err };
+		struct crisp_exec_args args = { .size = sizeof(args), .id = c->id, .exec_id = x->id,
+						.process_json = json, .stdio = &stdio };
+		x->call = plug_exec(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_started, x);
+	}
+	if (out >= 0)
+		close(out);
+	if (err >= 0)
+		close(err);
+	return ret;
+}
+
+struct exec *model_exec_sync(struct model *m, const char *id, const char *const *cmd, int64_t timeout_s,
+			     exec_cb *done, void *data)
+{
+	struct container *c = model_container(m, id);
+	struct pool *pool = pool_new(m->pool, "exec");
+	struct exec *x = pool_new_struct(pool, struct exec);
+	size_t n_cmd = 0;
+	while (cmd[n_cmd])
+		n_cmd++;
+	x->pool = pool;
+	x->done = done;
+	x->data = data;
+	x->out.fd = x->err.fd = -1;
+	x->c = c;
+	x->model = m;
+	list_init(&x->link);
+	random_id(x->id);
+	if (!c)
+		err_set(&x->why, ENOENT, "container_id \"%s\": no such container", id);
+	else if (!n_cmd)
+		err_set(&x->why, EINVAL, "cmd: is empty, expected a command");
+	else if (c->state != CONTAINER_STATE_RUNNING)
+		err_set(&x->why, EBUSY, "container_id %s: the container is %s, not running", c->id,
+			container_state_name(c->state));
+	if (x->why.code || start(x, cmd, n_cmd) < 0) {
+		loop_defer(m->g.loop, &x->refuse, handle_refuse, x);
+		return x;
+	}
+	list_append(&c->execs, &x->link);
+	if (timeout_s > 0)
+		loop_timer_start(&x->deadline, m->g.loop, pool, (uint64_t)timeout_s * 1000, 0, handle_deadline, x);
+	return x;
+}
+
+void model_exec_leave(struct exec *x)
+{
+	x->done = NULL;
+	err_set(&x->why, ECANCELED, "exec: the caller has left");
+	exec_kill(x);
+}

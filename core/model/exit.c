@@ -1,0 +1,275 @@
+/*
+ * The end of a container's process.  Its wait status comes from our own waitid, from the
+ * keeper (for a process that an earlier core had left to it), or not at all.
+ *
+ *	pidfd readable --> ours: peek, save, reap
+ *	               \-> not ours: wait for the keeper's word, LOST_MS at most, then "unknown"
+ *
+ * The record is written before the zombie is reaped: a core that dies in between leaves the
+ * zombie to the keeper, which tells the next core the same status once more.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/conlog/conlog.h"
+#include "core/keep/keep.h"
+#include "core/model/model_int.h"
+#include "core/oci/oci.h"
+#include "core/plug/plug.h"
+
+enum { LOST_MS = 3000, STATUS_LOST = -1 };
+
+/* -- who waits -- */
+
+struct exit_now {
+	struct loop_defer defer;
+	struct exit_wait *w;
+};
+
+static bool is_over(const struct container *c)
+{
+	return !c->alive;
+}
+
+void exit_wait(struct container *c, struct exit_wait *w, void (*cb)(struct exit_wait *w), void *data)
+{
+	w->cb = cb;
+	w->data = data;
+	list_init(&w->link);
+	if (is_over(c))
+		cb(w);
+	else
+		list_append(&c->exit_waiters, &w->link);
+}
+
+void exit_wait_leave(struct exit_wait *w)
+{
+	if (w->link.next)
+		list_del(&w->link);
+}
+
+static void tell_waiters(struct container *c)
+{
+	struct list *at;
+	while ((at = list_pop(&c->exit_waiters))) {
+		struct exit_wait *w = container_of(at, struct exit_wait, link);
+		w->cb(w);
+	}
+}
+
+/* -- what it was -- */
+
+static bool oom_killed(struct container *c)
+{
+	uint64_t n = 0;
+	return c->oom_told || (cgroup_oom_kills(c->model->g.cgroups, c->cgroup, &n) == 0 && n > c->oom_before);
+}
+
+static void judge(struct container *c, int status)
+{
+	bool oom = status != STATUS_LOST && status != 0 && oom_killed(c);
+	if (status == STATUS_LOST) {
+		c->exit_code = 255;
+		c->reason = "Unknown";
+		c->message = "it ended while nobody could see how";
+		return;
+	}
+	c->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	c->reason = oom ? "OOMKilled" : c->exit_code ? "Error" : "Completed";
+}
+
+/* Other processes outlive an init only where it was not the init of its pid namespace. */
+static bool shares_pids(const struct container *c)
+{
+	struct oci_ns ns;
+	oci_ns_of(c->pod->config, c->config, &ns);
+	return ns.pid != OCI_NS_OWN;
+}
+
+static void kill_cgroup(struct container *c, int signo)
+{
+	int ret = cgroup_kill(c->model->g.cgroups, c->cgroup, signo);
+	if (ret < 0 && ret != -ENOENT)
+		log_warn("could not signal a cgroup", "ctr", c->id, "cgroup", c->cgroup, "error", strerror(-ret));
+}
+
+static void handle_killed(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	if (ret < 0 && ret != -ESRCH && ret != -ENOENT)
+		log_warn("an engine could not signal a container", "error", err_text(e));
+}
+
+void container_signal(struct container *c, int signo, bool all)
+{
+	if (c->child.io.loop) {
+		pidfd_signal(c->child.pidfd, signo);
+		if (all)
+			kill_cgroup(c, signo);
+		return;
+	}
+	struct crisp_kill_args args = { .size = sizeof(args), .flags = all ? CRISP_ARG_ALL : 0, .id = c->id,
+					.signo = signo };
+	plug_kill(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_killed, NULL);
+}
+
+void container_exited(struct container *c, int wait_status, int64_t at_ns)
+{
+	if (!c->alive)
+		return;
+	c->alive = false;
+	loop_timer_stop(&c->lost);
+	if (!c->started_ns && c->op && c->op->table == &start_table)
+		c->started_ns = at_ns;
+	if (c->state != CONTAINER_STATE_CREATING) {
+		c->finished_ns = at_ns;
+		if (!c->reason)
+			judge(c, wait_status);
+		container_set_state(c, CONTAINER_STATE_EXITED);
+	}
+	c->pid = 0;
+	if (c->child.io.loop && shares_pids(c))
+		kill_cgroup(c, SIGKILL);
+	if (c->log)
+		conlog_finish(c->log);
+	record_note_container(c);
+	log_info("container ended", "ctr", c->id, "pod", c->pod->id, "code", log_num(c->exit_code), "reason",
+		 c->reason);
+}
+
+/* The record is safe: let the process go, and everything that was held for its sake. */
+static void let_go(struct container *c, pid_t pid)
+{
+	loop_child_stop(&c->child);
+	keep_ack_exit(c->model->g.keep, pid);
+	container_drop_fds(c);
+	execs_killed(c);
+	tell_waiters(c);
+}
+
+static void handle_lost(struct loop_timer *t)
+{
+	struct container *c = t->data;
+	pid_t pid = c->pid;
+	container_exited(c, STATUS_LOST, clock_real_ns());
+	let_go(c, pid);
+}
+
+static void handle_exit(struct loop_child *child)
+{
+	struct container *c = child->data;
+	int status;
+	int ret = loop_child_status(child, false, &status);
+	if (ret == -EAGAIN)
+		return;
+	if (ret < 0) {
+		/* The keeper is its parent, and will tell. */
+		loop_timer_start(&c->lost, c->model->g.loop, c->pool, LOST_MS, 0, handle_lost, c);
+		return;
+	}
+	pid_t pid = c->pid;
+	container_exited(c, status, clock_real_ns());
+	loop_child_status(child, true, &status);
+	let_go(c, pid);
+}
+
+void model_keeper_exit(struct model *m, pid_t pid, int wait_status)
+{
+	struct container *c;
+	list_for_each(c, &m->container_list, link) {
+		if (c->pid != pid)
+			continue;
+		container_exited(c, wait_status, clock_real_ns());
+		let_go(c, pid);
+		return;
+	}
+	struct pod *p;
+	list_for_each(p, &m->pod_list, link)
+		if (p->pause_pid == pid)
+			return;	/* its pidfd tells */
+	keep_ack_exit(m->g.keep, pid);
+}
+
+void container_watch(struct container *c, pid_t pid, int pidfd)
+{
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "ctr/%s/pid", c->id);
+	keep_put(c->model->g.keep, key, pidfd);
+	c->pid = pid;
+	c->alive = true;
+	loop_child_start(&c->child, c->model->g.loop, c->pool, pid, pidfd, handle_exit, c);
+}
+
+/* -- a start that failed -- */
+
+void container_start_failed(struct container *c, const struct err *e)
+{
+	/* Also if it has ended by itself meanwhile: that it could not be started is the news. */
+	c->exit_code = 128;
+	c->reason = "StartError";
+	c->message = pool_strdup(c->pool, err_text(e));
+	if (!c->started_ns)
+		c->started_ns = clock_real_ns();
+	if (c->alive) {
+		container_signal(c, SIGKILL, true);	/* handle_exit does the rest */
+		return;
+	}
+	if (!c->finished_ns)
+		c->finished_ns = clock_real_ns();
+	container_set_state(c, CONTAINER_STATE_EXITED);
+}
+
+/* -- engines that tell exits themselves -- */
+
+void container_watch_by_engine(struct container *c, pid_t pid)
+{
+	c->pid = pid;
+	c->alive = true;
+}
+
+void model_engine_exit(struct model *m, const char *id, const char *exec_id, int wait_status, int64_t at_ns)
+{
+	struct container *c = model_container(m, id);
+	if (!c)
+		return;
+	if (exec_id) {
+		exec_ended_by_engine(c, exec_id, wait_status);
+		return;
+	}
+	if (c->child.io.loop)
+		return;	/* its pidfd tells */
+	pid_t pid = c->pid;
+	container_exited(c, wait_status, at_ns);
+	let_go(c, pid);
+}
+
+void model_engine_oom(struct model *m, const char *id)
+{
+	struct container *c = model_container(m, id);
+	if (c)
+		c->oom_told = true;
+}
+
+void model_sandbox_gone(struct model *m, const char *id, const char *reason)
+{
+	struct pod *p = model_pod(m, id);
+	if (!p)
+		return;
+	log_warn("the sandbox of a pod is gone", "pod", p->id, "reason", reason);
+	struct container *c;
+	list_for_each(c, &p->containers, in_pod) {
+		if (c->child.io.loop || !c->alive)
+			continue;
+		pid_t pid = c->pid;
+		container_exited(c, STATUS_LOST, clock_real_ns());
+		let_go(c, pid);
+	}
+	if (p->state == POD_STATE_READY)
+		pod_set_state(p, POD_STATE_NOTREADY);
+	record_note_pod(p);
+}

@@ -1,0 +1,424 @@
+/*
+ * A new core takes up what the last one left:
+ *
+ *	load      records; one whose loading has killed the core twice is set aside
+ *	adopt     pidfds, pipes and namespaces, by their keys, from the keeper
+ *	unwind    operations under way: what makes is undone, what takes down is begun again
+ *	sweep     pins, writable layers and kept fds that no record names
+ *
+ * Processes that were ours belong to the keeper now; it tells their exits, also those of before.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/config/config.h"
+#include "core/image/image.h"
+#include "core/keep/keep.h"
+#include "core/model/model_int.h"
+#include "core/plug/net.h"
+#include "core/plug/plug.h"
+#include "core/sandboxfs/sandboxfs.h"
+#include "core/store/store.h"
+
+enum { TRIES_MAX = 2 };
+
+struct recovery {
+	struct model *m;
+	struct pool *pool;
+	void (*done)(void *data);
+	void *data;
+	unsigned left;			/* operations and questions under way, and one for ourselves */
+	char suspect[65];		/* whose loading killed the last core */
+	int suspect_tries;
+};
+
+struct pending {
+	struct recovery *r;
+	struct op_waiter end;
+	struct container *c;
+};
+
+static void one_over(struct recovery *r);
+
+/* -- suspects -- */
+
+static char *suspect_path(struct recovery *r)
+{
+	return pool_printf(r->pool, "%s/recovering", r->m->g.config->state);
+}
+
+static void read_suspect(struct recovery *r)
+{
+	struct buf b = { 0 };
+	struct err e = { 0 };
+	if (file_read(AT_FDCWD, suspect_path(r), 256, &b, &e) == 0 &&
+	    sscanf(b.data, "%64s %d", r->suspect, &r->suspect_tries) != 2)
+		r->suspect_tries = 0;
+	buf_free(&b);
+}
+
+/* Returns true if this record may be loaded. */
+static bool trust(struct recovery *r, enum store_kind kind, const char *id)
+{
+	struct err e = { 0 };
+	int tries = strcmp(id, r->suspect) ? 0 : r->suspect_tries;
+	if (tries >= TRIES_MAX) {
+		log_error("set a record aside that has killed the core", "id", id);
+		store_set_aside(r->m->g.store, kind, id, &e);
+		return false;
+	}
+	char text[80];
+	int n = snprintf(text, sizeof(text), "%s %d", id, tries + 1);
+	file_replace(AT_FDCWD, suspect_path(r), text, (size_t)n, 0600, &e);
+	return true;
+}
+
+/* -- adopt -- */
+
+static int take(struct model *m, const char *kind, const char *id, const char *what)
+{
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "%s/%s/%s", kind, id, what);
+	return keep_take(m->g.keep, key);
+}
+
+static void adopt_pod(struct pod *p)
+{
+	struct model *m = p->model;
+	p->ipc_fd = take(m, "pod", p->id, "ipc");
+	p->uts_fd = take(m, "pod", p->id, "uts");
+	p->shm_fd = take(m, "pod", p->id, "shm");
+	char *leaf = pod_cgroup_leaf(p->pool, p);
+	cgroup_adopt_made(m->g.cgroups, leaf, p->cgroup_made);
+	if (p->attached)
+		net_plug_adopt(m->g.net, p->id, p->net_state);
+	int pidfd = take(m, "pod", p->id, "pid");
+	if (pidfd >= 0)
+		pause_watch(p, p->pause_pid, pidfd);
+	else if (p->pause_pid)
+		p->pause_pid = 0;
+	if (!p->handler)
+		log_error("the handler of a pod is not configured any more", "pod", p->id, "handler",
+			  p->handler_name);
+}
+
+static void adopt_process(struct container *c)
+{
+	int pidfd = take(c->model, "ctr", c->id, "pid");
+	pid_t pid = c->pid;
+	c->pid = 0;
+	if (pidfd >= 0) {
+		container_watch(c, pid, pidfd);
+	} else if (pid && c->state != CONTAINER_STATE_EXITED && c->state != CONTAINER_STATE_CREATING) {
+		/* Neither we nor the keeper have it: a process of that number need not be the one. */
+		c->alive = true;
+		container_exited(c, -1, clock_real_ns());
+	}
+}
+
+static void adopt_output(struct container *c)
+{
+	struct err e = { 0 };
+	int out = take(c->model, "ctr", c->id, "out"), err = take(c->model, "ctr", c->id, "err");
+	c->stdin_fd = take(c->model, "ctr", c->id, "in");
+	if (out < 0 && err < 0)
+		return;
+	if (container_open_log(c, out, err, &e) < 0)
+		log_error("the log of a container could not be taken up", "ctr", c->id, "error", err_text(&e));
+}
+
+static void adopt_container(struct container *c)
+{
+	if (image_hold(c->model->g.images, c->image_id) == 0)
+		c->held = true;
+	else
+		log_warn("the image of a container is gone", "ctr", c->id, "image", c->image_id);
+	adopt_output(c);
+	adopt_process(c);
+}
+
+/* -- unwind -- */
+
+static void handle_pending(struct op_waiter *w, int ret, const struct err *e)
+{
+	struct pending *pd = container_of(w, struct pending, end);
+	one_over(pd->r);
+}
+
+static void await(struct recovery *r, struct op *op)
+{
+	struct pending *pd = pool_new_struct(r->pool, struct pending);
+	pd->r = r;
+	r->left++;
+	op_join(op, &pd->end, handle_pending, NULL);
+}
+
+static void unwind_pod(struct recovery *r, struct pod *p, const struct record_op *op)
+{
+	if (!op->op)
+		return;
+	log_info("taking up an operation", "op", op->op, "step", op->step, "pod", p->id);
+	if (!strcmp(op->op, run_pod_table.name))
+		await(r, run_pod_unwind(p, op->step));
+	else if (!strcmp(op->op, remove_pod_table.name))
+		await(r, remove_pod_begin(p));
+	else if (!strcmp(op->op, stop_pod_table.name))
+		await(r, stop_pod_begin(p));
+	else
+		log_warn("an operation of this name is not known", "op", op->op, "pod", p->id);
+}
+
+/* A start that was cut short: has the engine done it? */
+static void handle_asked(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct pending *pd = data;
+	struct container *c = pd->c;
+	if (ret == 0 && res->pidfd >= 0)
+		close(res->pidfd);
+	if (ret == 0 && res->status == CRISP_STATUS_RUNNING && c->state == CONTAINER_STATE_CREATED) {
+		c->started_ns = clock_real_ns();
+		container_set_state(c, CONTAINER_STATE_RUNNING);
+	}
+	record_note_container(c);
+	one_over(pd->r);
+}
+
+static void ask_engine(struct recovery *r, struct container *c)
+{
+	struct pending *pd = pool_new_struct(r->pool, struct pending);
+	pd->r = r;
+	pd->c = c;
+	r->left++;
+	struct buf state = { 0 };
+	struct err e = { 0 };
+	store_read(c->model->g.store, STORE_CONTAINER, c->id, "engine.state", &state, &e);
+	struct crisp_attach_args args = { .size = sizeof(args), .id = c->id, .sandbox_id = c->pod->id,
+					  .pid = c->pid, .state = state.data, .state_len = (uint32_t)state.len };
+	plug_attach(c->pod->handler, &args, ENGINE_TIMEOUT_MS, handle_asked, pd);
+	buf_free(&state);
+}
+
+static void unwind_container(struct recovery *r, struct container *c, const struct record_op *op)
+{
+	if (!op->op)
+		return;
+	log_info("taking up an operation", "op", op->op, "step", op->step, "ctr", c->id);
+	if (!strcmp(op->op, create_table.name))
+		await(r, create_unwind(c, op->step));
+	else if (!strcmp(op->op, remove_table.name))
+		await(r, remove_begin(c));
+	else if (!strcmp(op->op, start_table.name) && c->alive && c->pod->handler)
+		ask_engine(r, c);
+	else
+		record_note_container(c);	/* a stop or an update: its caller asks again */
+}
+
+/* -- load -- */
+
+struct loaded {
+	struct list link;
+	struct pod *pod;
+	struct container *container;
+	struct record_op op;
+};
+
+static void set_aside(struct recovery *r, enum store_kind kind, const char *id, struct err *e)
+{
+	struct err e2 = { 0 };
+	log_error("a record can't be read: it is set aside", "id", id, "error", err_text(e));
+	store_set_aside(r->m->g.store, kind, id, &e2);
+}
+
+/* A record without its config was never begun. */
+static bool is_begun(struct recovery *r, enum store_kind kind, const char *id)
+{
+	char *dir = store_dir(r->pool, r->m->g.store, kind, id);
+	struct err e = { 0 };
+	if (access(pool_printf(r->pool, "%s/record.json", dir), F_OK) == 0)
+		return true;
+	store_remove(r->m->g.store, kind, id, &e);
+	return false;
+}
+
+static void load_one(struct recovery *r, enum store_kind kind, const char *id, struct list *into)
+{
+	struct err e = { 0 };
+	struct loaded *l = pool_new_struct(r->pool, struct loaded);
+	if (!is_begun(r, kind, id) || !trust(r, kind, id))
+		return;
+	int ret = kind == STORE_POD ? record_load_pod(r->m, id, &l->pod, &l->op, &e) :
+				      record_load_container(r->m, id, &l->container, &l->op, &e);
+	if (ret < 0) {
+		set_aside(r, kind, id, &e);
+		return;
+	}
+	list_append(into, &l->link);
+	if (kind == STORE_POD) {
+		pod_enter(l->pod);
+		adopt_pod(l->pod);
+	} else {
+		container_enter(l->container);
+		adopt_container(l->container);
+	}
+}
+
+static void load_kind(struct recovery *r, enum store_kind kind, struct list *into)
+{
+	const char **ids;
+	struct err e = { 0 };
+	if (store_list(r->pool, r->m->g.store, kind, &ids, &e) < 0) {
+		log_error("records can't be listed", "error", err_text(&e));
+		return;
+	}
+	for (size_t i = 0; ids[i]; i++)
+		load_one(r, kind, ids[i], into);
+}
+
+/* -- order -- */
+
+static int by_age_pod(const void *a, const void *b)
+{
+	const struct pod *x = *(struct pod *const *)a, *y = *(struct pod *const *)b;
+	return x->created_ns < y->created_ns ? -1 : x->created_ns > y->created_ns;
+}
+
+static int by_age_container(const void *a, const void *b)
+{
+	const struct container *x = *(struct container *const *)a, *y = *(struct container *const *)b;
+	return x->created_ns < y->created_ns ? -1 : x->created_ns > y->created_ns;
+}
+
+/* Oldest first, as it was before. */
+static void restore_order(struct recovery *r)
+{
+	struct model *m = r->m;
+	size_t n = 0;
+	struct pod **pods = pool_alloc(r->pool, (m->pods.len + 1) * sizeof(*pods)), *p;
+	list_for_each(p, &m->pod_list, link)
+		pods[n++] = p;
+	qsort(pods, n, sizeof(*pods), by_age_pod);
+	for (size_t i = 0; i < n; i++) {
+		list_del(&pods[i]->link);
+		list_append(&m->pod_list, &pods[i]->link);
+	}
+	n = 0;
+	struct container **list = pool_alloc(r->pool, (m->containers.len + 1) * sizeof(*list)), *c;
+	list_for_each(c, &m->container_list, link)
+		list[n++] = c;
+	qsort(list, n, sizeof(*list), by_age_container);
+	for (size_t i = 0; i < n; i++) {
+		list_del(&list[i]->link);
+		list_append(&m->container_list, &list[i]->link);
+	}
+}
+
+/* -- sweep -- */
+
+static void handle_swept(void *data, int ret, const struct err *e)
+{
+	if (ret < 0)
+		log_warn("sweep", "error", err_text(e));
+}
+
+static void sweep_pins(struct recovery *r)
+{
+	struct model *m = r->m;
+	const char *const *ids;
+	struct err e = { 0 };
+	if (sandboxfs_pins(m->g.sandboxfs, r->pool, &ids, &e) < 0)
+		return;
+	for (size_t i = 0; ids[i]; i++) {
+		if (map_get(&m->pods, ids[i]))
+			continue;
+		log_warn("a network namespace of no pod", "id", ids[i]);
+		sandboxfs_unpin(m->g.sandboxfs, m->pool, sandboxfs_pin_path(m->g.sandboxfs, r->pool, ids[i]),
+				handle_swept, NULL);
+	}
+}
+
+static void sweep_layers(struct recovery *r)
+{
+	struct model *m = r->m;
+	char *rw = pool_printf(r->pool, "%s/rw", m->g.config->root);
+	auto_closedir DIR *d = opendir(rw);
+	struct dirent *ent;
+	while (d && (ent = readdir(d))) {
+		if (ent->d_name[0] == '.' || map_get(&m->containers, ent->d_name))
+			continue;
+		const char *path = pool_printf(r->pool, "%s/%s", rw, ent->d_name);
+		sandboxfs_remove_trees(m->g.sandboxfs, m->pool, &path, 1, handle_swept, NULL);
+	}
+}
+
+static void kill_execs(struct model *m)
+{
+	for (size_t i = 0; keep_unclaimed(m->g.keep, i);) {
+		const char *key = keep_unclaimed(m->g.keep, i);
+		if (strncmp(key, "exec/", 5)) {
+			i++;
+			continue;
+		}
+		char copy[KEEP_KEY_MAX + 1];
+		snprintf(copy, sizeof(copy), "%s", key);
+		int fd = keep_take(m->g.keep, copy);
+		pidfd_signal(fd, SIGKILL);
+		close(fd);
+		keep_drop(m->g.keep, copy);
+	}
+}
+
+static void sweep(struct recovery *r)
+{
+	struct model *m = r->m;
+	size_t n = 0;
+	const char **live = pool_alloc(r->pool, (m->pods.len + 1) * sizeof(*live));
+	struct pod *p;
+	list_for_each(p, &m->pod_list, link)
+		live[n++] = p->id;
+	net_plug_gc(m->g.net, live, n);
+	sweep_pins(r);
+	sweep_layers(r);
+	image_store_sweep(m->g.images);
+	keep_drop_unclaimed(m->g.keep);
+	unlink(suspect_path(r));
+}
+
+static void one_over(struct recovery *r)
+{
+	if (--r->left)
+		return;
+	sweep(r);
+	r->m->recovery = NULL;
+	loop_destroy_later(r->m->g.loop, r->pool);
+	r->done(r->data);
+}
+
+void model_recover(struct model *m, void (*done)(void *data), void *data)
+{
+	struct pool *pool = pool_new(m->pool, "recovery");
+	struct recovery *r = pool_new_struct(pool, struct recovery);
+	struct list pods = LIST_INIT(pods), containers = LIST_INIT(containers);
+	*r = (struct recovery){ .m = m, .pool = pool, .done = done, .data = data, .left = 1 };
+	m->recovery = r;
+	read_suspect(r);
+	kill_execs(m);
+	load_kind(r, STORE_POD, &pods);
+	load_kind(r, STORE_CONTAINER, &containers);
+	restore_order(r);
+	struct loaded *l;
+	list_for_each(l, &containers, link)
+		unwind_container(r, l->container, &l->op);
+	list_for_each(l, &pods, link)
+		unwind_pod(r, l->pod, &l->op);
+	one_over(r);
+}

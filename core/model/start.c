@@ -1,0 +1,77 @@
+/* StartContainer: from CREATED, once.  A start that fails ends the container for good. */
+#include <errno.h>
+#include <signal.h>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/model/model_int.h"
+#include "core/plug/plug.h"
+
+static void handle_started(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct op *op = data;
+	struct container *c = op->data;
+	if (ret == 0 && c->state == CONTAINER_STATE_CREATED) {
+		c->started_ns = clock_real_ns();
+		container_set_state(c, CONTAINER_STATE_RUNNING);
+	}
+	step_wake(op, ret, e);
+}
+
+static int engine_start(struct op *op)
+{
+	struct container *c = op->data;
+	struct crisp_start_args args = { .size = sizeof(args), .id = c->id };
+	return step_engine(op, plug_start(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_started, op));
+}
+
+/* Whatever came of it, no process may stay. */
+static int kill_started(struct op *op)
+{
+	container_start_failed(op->data, &op->err);
+	return 0;
+}
+
+static const struct op_step start_steps[] = {
+	{ "engine start", engine_start, kill_started },
+	{ 0 }
+};
+
+static void save(struct op *op, const char *step, bool undoing)
+{
+	record_note_container(op->data);
+}
+
+static void start_done(struct op *op, int ret)
+{
+	struct container *c = op->data;
+	c->op = NULL;
+	loop_destroy_later(op->loop, op->pool);
+	record_note_container(c);
+}
+
+const struct op_table start_table = { "start", start_steps, save, start_done };
+
+void model_start(struct model *m, const char *id, struct model_wait *w)
+{
+	struct err e = { 0 };
+	struct container *c = model_container(m, id);
+	if (!c)
+		err_set(&e, ENOENT, "container_id \"%s\": no such container", id);
+	else if (c->op && c->op->table == &start_table)
+		return wait_op(w, c->op, c->id);	/* a retry joins */
+	else if (c->state != CONTAINER_STATE_CREATED || c->op)
+		err_set(&e, EBUSY, "container_id %s: the container is %s%s%s, not created", c->id,
+			container_state_name(c->state), c->op ? ", under way is " : "",
+			c->op ? c->op->table->name : "");
+	else if (c->pod->state != POD_STATE_READY)
+		err_set(&e, EBUSY, "container_id %s: its pod %s is %s, not ready", c->id, c->pod->id,
+			pod_state_name(c->pod->state));
+	if (e.code)
+		return wait_fail(w, id, &e);
+	struct pool *pool = pool_new(c->pool, "start");
+	c->op = pool_new_struct(pool, struct op);
+	op_start(c->op, &start_table, m->g.loop, pool, c, c->id, OP_TIMEOUT_MS);
+	wait_op(w, c->op, c->id);
+}

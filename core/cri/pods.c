@@ -1,0 +1,174 @@
+/* The pod sandbox methods. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/json.h"
+#include "core/base/pool.h"
+#include "core/cri/rpc.h"
+
+static void reply_run(struct rpc *r, const char *id)
+{
+	Cri__RunPodSandboxResponse resp = CRI__RUN_POD_SANDBOX_RESPONSE__INIT;
+	resp.pod_sandbox_id = (char *)(uintptr_t)id;
+	grpc_reply(r->call, &resp.base);
+}
+
+RPC(cri_run_pod_sandbox)
+{
+	const Cri__RunPodSandboxRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	if (!rq->config) {
+		grpc_fail_code(call, GRPC_INVALID_ARGUMENT, "config: is missing");
+		return;
+	}
+	model_run_pod(cri->model, rq->config, rq->runtime_handler, rpc_wait(call, reply_run));
+}
+
+static void reply_empty(struct rpc *r, const char *id)
+{
+	rpc_reply_empty(r->call);
+}
+
+RPC(cri_stop_pod_sandbox)
+{
+	const Cri__StopPodSandboxRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	model_stop_pod(cri->model, rq->pod_sandbox_id, rpc_wait(call, reply_empty));
+}
+
+RPC(cri_remove_pod_sandbox)
+{
+	const Cri__RemovePodSandboxRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	model_remove_pod(cri->model, rq->pod_sandbox_id, rpc_wait(call, reply_empty));
+}
+
+/* -- status -- */
+
+static Cri__PodSandboxNetworkStatus *network_of(struct pool *pool, const struct pod *p)
+{
+	Cri__PodSandboxNetworkStatus *n = pool_new_struct(pool, Cri__PodSandboxNetworkStatus);
+	*n = (Cri__PodSandboxNetworkStatus)CRI__POD_SANDBOX_NETWORK_STATUS__INIT;
+	if (!p->n_ips || p->state == POD_STATE_NOTREADY)
+		return n;
+	n->ip = (char *)(uintptr_t)p->ips[0];
+	n->n_additional_ips = p->n_ips - 1;
+	n->additional_ips = pool_alloc(pool, p->n_ips * sizeof(*n->additional_ips));
+	for (size_t i = 1; i < p->n_ips; i++) {
+		Cri__PodIP *ip = pool_new_struct(pool, Cri__PodIP);
+		*ip = (Cri__PodIP)CRI__POD_IP__INIT;
+		ip->ip = (char *)(uintptr_t)p->ips[i];
+		n->additional_ips[i - 1] = ip;
+	}
+	return n;
+}
+
+/* The options as they came: the kubelet compares them. */
+static Cri__LinuxPodSandboxStatus *linux_of(struct pool *pool, const struct pod *p)
+{
+	Cri__LinuxPodSandboxStatus *s = pool_new_struct(pool, Cri__LinuxPodSandboxStatus);
+	*s = (Cri__LinuxPodSandboxStatus)CRI__LINUX_POD_SANDBOX_STATUS__INIT;
+	s->namespaces = pool_new_struct(pool, Cri__Namespace);
+	*s->namespaces = (Cri__Namespace)CRI__NAMESPACE__INIT;
+	const Cri__LinuxPodSandboxConfig *lc = p->config->linux;
+	if (lc && lc->security_context && lc->security_context->namespace_options) {
+		s->namespaces->options = lc->security_context->namespace_options;
+	} else {
+		s->namespaces->options = pool_new_struct(pool, Cri__NamespaceOption);
+		*s->namespaces->options = (Cri__NamespaceOption)CRI__NAMESPACE_OPTION__INIT;
+	}
+	return s;
+}
+
+static const char *verbose_pod(struct pool *pool, const struct pod *p)
+{
+	struct json_out *o = json_out(pool);
+	json_object(o);
+	json_member_str(o, "handler", p->handler_name);
+	json_member_str(o, "engine", p->engine);
+	json_member_str(o, "netns", p->netns_pin);
+	json_member_str(o, "cgroupParent", p->cgroup_parent);
+	json_member_int(o, "pausePid", p->pause_pid);
+	json_member_int(o, "memory", (int64_t)pool_size(p->pool));
+	json_member_str(o, "operation", p->op ? p->op->table->name : NULL);
+	json_end_object(o);
+	return json_text(o, NULL);
+}
+
+RPC(cri_pod_sandbox_status)
+{
+	const Cri__PodSandboxStatusRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	struct pool *pool = grpc_pool(call);
+	struct pod *p = model_pod(cri->model, rq->pod_sandbox_id);
+	if (!p || p->state == POD_STATE_STARTING) {
+		struct err e = { 0 };
+		err_set(&e, ENOENT, "pod_sandbox_id \"%s\": no such pod", rq->pod_sandbox_id);
+		grpc_fail(call, &e);
+		return;
+	}
+	Cri__PodSandboxStatusResponse resp = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
+	Cri__PodSandboxStatus st = CRI__POD_SANDBOX_STATUS__INIT;
+	st.id = p->id;
+	st.metadata = p->config->metadata;
+	st.state = rpc_pod_state(p);
+	st.created_at = p->created_ns;
+	st.network = network_of(pool, p);
+	st.linux = linux_of(pool, p);
+	st.n_labels = p->config->n_labels;
+	st.labels = (void *)p->config->labels;
+	st.n_annotations = p->config->n_annotations;
+	st.annotations = (void *)p->config->annotations;
+	st.runtime_handler = (char *)(uintptr_t)p->handler_name;
+	resp.status = &st;
+	if (rq->verbose) {
+		resp.n_info = 1;
+		resp.info = rpc_info(pool, &cri__pod_sandbox_status_response__info_entry__descriptor,
+				     verbose_pod(pool, p));
+	}
+	grpc_reply(call, &resp.base);
+}
+
+/* -- list -- */
+
+static bool pod_matches(const struct pod *p, const Cri__PodSandboxFilter *f)
+{
+	if (p->state == POD_STATE_STARTING)
+		return false;	/* its id is not out yet */
+	if (!f)
+		return true;
+	if (f->id[0] && strncmp(p->id, f->id, strlen(f->id)))
+		return false;
+	if (f->state && f->state->state != rpc_pod_state(p))
+		return false;
+	return rpc_labels_match((void *)p->config->labels, p->config->n_labels, (void *)f->label_selector,
+				f->n_label_selector);
+}
+
+RPC(cri_list_pod_sandbox)
+{
+	const Cri__ListPodSandboxRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	struct pool *pool = grpc_pool(call);
+	Cri__ListPodSandboxResponse resp = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
+	Cri__PodSandbox **items = pool_alloc(pool, (cri->model->pods.len + 1) * sizeof(*items));
+	struct pod *p;
+	list_for_each(p, &cri->model->pod_list, link) {
+		if (!pod_matches(p, rq->filter))
+			continue;
+		Cri__PodSandbox *it = pool_new_struct(pool, Cri__PodSandbox);
+		*it = (Cri__PodSandbox)CRI__POD_SANDBOX__INIT;
+		it->id = p->id;
+		it->metadata = p->config->metadata;
+		it->state = rpc_pod_state(p);
+		it->created_at = p->created_ns;
+		it->n_labels = p->config->n_labels;
+		it->labels = (void *)p->config->labels;
+		it->n_annotations = p->config->n_annotations;
+		it->annotations = (void *)p->config->annotations;
+		it->runtime_handler = (char *)(uintptr_t)p->handler_name;
+		items[resp.n_items++] = it;
+	}
+	resp.items = items;
+	grpc_reply(call, &resp.base);
+}

@@ -1,0 +1,118 @@
+/* ContainerStats and its list: one cached sample serves all callers. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/pool.h"
+#include "core/cri/rpc.h"
+
+static Cri__UInt64Value *number(struct pool *p, bool have, uint64_t value)
+{
+	if (!have)
+		return NULL;
+	Cri__UInt64Value *v = pool_new_struct(p, Cri__UInt64Value);
+	*v = (Cri__UInt64Value)CRI__UINT64_VALUE__INIT;
+	v->value = value;
+	return v;
+}
+
+static Cri__CpuUsage *cpu_of(struct pool *p, const struct stats_sample *s)
+{
+	Cri__CpuUsage *u = pool_new_struct(p, Cri__CpuUsage);
+	*u = (Cri__CpuUsage)CRI__CPU_USAGE__INIT;
+	u->timestamp = s->timestamp_ns;
+	u->usage_core_nano_seconds = number(p, s->has_cpu, s->cpu_usage_ns);
+	u->usage_nano_cores = number(p, s->has_nano_cores, s->nano_cores);
+	return u;
+}
+
+static Cri__MemoryUsage *memory_of(struct pool *p, const struct stats_sample *s)
+{
+	Cri__MemoryUsage *u = pool_new_struct(p, Cri__MemoryUsage);
+	*u = (Cri__MemoryUsage)CRI__MEMORY_USAGE__INIT;
+	u->timestamp = s->timestamp_ns;
+	u->working_set_bytes = number(p, s->has_memory, s->working_set);
+	u->available_bytes = number(p, s->has_available, s->available);
+	u->usage_bytes = number(p, s->has_memory, s->memory_usage);
+	u->rss_bytes = number(p, s->has_memory, s->rss);
+	u->page_faults = number(p, s->has_memory, s->page_faults);
+	u->major_page_faults = number(p, s->has_memory, s->major_page_faults);
+	return u;
+}
+
+static Cri__SwapUsage *swap_of(struct pool *p, const struct stats_sample *s)
+{
+	if (!s->has_swap)
+		return NULL;
+	Cri__SwapUsage *u = pool_new_struct(p, Cri__SwapUsage);
+	*u = (Cri__SwapUsage)CRI__SWAP_USAGE__INIT;
+	u->timestamp = s->timestamp_ns;
+	u->swap_usage_bytes = number(p, true, s->swap_usage);
+	u->swap_available_bytes = number(p, s->has_swap_available, s->swap_available);
+	return u;
+}
+
+static Cri__ContainerStats *stats_of(struct pool *p, struct container *c)
+{
+	Cri__ContainerStats *st = pool_new_struct(p, Cri__ContainerStats);
+	*st = (Cri__ContainerStats)CRI__CONTAINER_STATS__INIT;
+	st->attributes = pool_new_struct(p, Cri__ContainerAttributes);
+	*st->attributes = (Cri__ContainerAttributes)CRI__CONTAINER_ATTRIBUTES__INIT;
+	st->attributes->id = c->id;
+	st->attributes->metadata = c->config->metadata;
+	st->attributes->n_labels = c->config->n_labels;
+	st->attributes->labels = (void *)c->config->labels;
+	st->attributes->n_annotations = c->config->n_annotations;
+	st->attributes->annotations = (void *)c->config->annotations;
+	struct err e = { 0 };
+	if (model_sample(c, &e) < 0 && !c->stats.timestamp_ns)
+		return st;	/* not running: who it is, without numbers */
+	st->cpu = cpu_of(p, &c->stats);
+	st->memory = memory_of(p, &c->stats);
+	st->swap = swap_of(p, &c->stats);
+	return st;
+}
+
+RPC(cri_container_stats)
+{
+	const Cri__ContainerStatsRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	struct container *c = model_container(cri->model, rq->container_id);
+	if (!c || c->state == CONTAINER_STATE_CREATING) {
+		struct err e = { 0 };
+		err_set(&e, ENOENT, "container_id \"%s\": no such container", rq->container_id);
+		grpc_fail(call, &e);
+		return;
+	}
+	Cri__ContainerStatsResponse resp = CRI__CONTAINER_STATS_RESPONSE__INIT;
+	resp.stats = stats_of(grpc_pool(call), c);
+	grpc_reply(call, &resp.base);
+}
+
+static bool matches(const struct container *c, const Cri__ContainerStatsFilter *f)
+{
+	if (c->state == CONTAINER_STATE_CREATING || c->state == CONTAINER_STATE_EXITED)
+		return false;
+	if (!f)
+		return true;
+	if (f->id[0] && strncmp(c->id, f->id, strlen(f->id)))
+		return false;
+	if (f->pod_sandbox_id[0] && strncmp(c->pod->id, f->pod_sandbox_id, strlen(f->pod_sandbox_id)))
+		return false;
+	return rpc_labels_match((void *)c->config->labels, c->config->n_labels, (void *)f->label_selector,
+				f->n_label_selector);
+}
+
+RPC(cri_list_container_stats)
+{
+	const Cri__ListContainerStatsRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	struct pool *pool = grpc_pool(call);
+	Cri__ListContainerStatsResponse resp = CRI__LIST_CONTAINER_STATS_RESPONSE__INIT;
+	Cri__ContainerStats **list = pool_alloc(pool, (cri->model->containers.len + 1) * sizeof(*list));
+	struct container *c;
+	list_for_each(c, &cri->model->container_list, link)
+		if (matches(c, rq->filter))
+			list[resp.n_stats++] = stats_of(pool, c);
+	resp.stats = list;
+	grpc_reply(call, &resp.base);
+}

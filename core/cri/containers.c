@@ -89,8 +89,8 @@ static void handle_exec_done(void *data, int ret, const struct exec_result *r, c
 		return;
 	}
 	Cri__ExecSyncResponse resp = CRI__EXEC_SYNC_RESPONSE__INIT;
-	resp.stdout_ = (ProtobufCBinaryData){ r->out.len, (uint8_t *)r->out.data };
-	resp.stderr_ = (ProtobufCBinaryData){ r->err.len, (uint8_t *)r->err.data };
+	resp.stdout = (ProtobufCBinaryData){ r->out.len, (uint8_t *)r->out.data };
+	resp.stderr = (ProtobufCBinaryData){ r->err.len, (uint8_t *)r->err.data };
 	resp.exit_code = r->exit_code;
 	grpc_reply(call, &resp.base);
 }

@@ -1,39 +1,102 @@
 /*
- * The core's life: take over from the keeper, recover, listen, serve, leave.
+ * The core's life: take over from the keeper, stand everything up, recover, listen, serve,
+ * leave.
+ *
+ *	take over ▶ ground ▶ template namespace ▶ handlers settle ▶ recover ▶ listen ▶ ready
  */
 #include "core/main/core.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
+#include "core/cgroup/cgroup.h"
 #include "core/config/config.h"
+#include "core/cri/cri.h"
+#include "core/image/image.h"
 #include "core/keep/keep.h"
 #include "core/loop/loop.h"
 #include "core/main/notify.h"
+#include "core/model/model.h"
+#include "core/oci/oci.h"
+#include "core/plug/net.h"
+#include "core/plug/plug.h"
+#include "core/sandboxfs/sandboxfs.h"
+#include "core/sock/sock.h"
+#include "core/spawn/spawn.h"
+#include "core/store/store.h"
+
+enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000 };
 
 struct core {
 	const struct core_args *args;
 	struct pool *pool;
 	struct loop *loop;
-	struct keep *keep;
-	int ready_fd;
+	struct model_ground g;
+	struct model *model;
+	struct grpc_server *server;
+	struct cri cri;
+	struct oci_host host;
+	int ready_fd, code;
 	struct loop_signal sigterm, sigint, sighup;
+	int listen_fd;			/* of an earlier core; -1: none */
+	struct loop_timer leaving;
 };
+
+static void give_up(struct core *c, const struct err *e)
+{
+	log_error("can't start", "error", err_text(e));
+	c->code = 1;
+	loop_stop(c->loop);
+}
+
+/* -- signals -- */
+
+static void handle_left(struct loop_timer *t)
+{
+	struct core *c = t->data;
+	loop_stop(c->loop);
+}
 
 static void handle_leave(struct loop_signal *s, int signo)
 {
-	(void)signo;
 	struct core *c = s->data;
 	notify_systemd("STOPPING=1");
-	loop_stop(c->loop);
+	if (!c->server) {
+		loop_stop(c->loop);
+		return;
+	}
+	grpc_server_shutdown(c->server);
+	unlink(c->args->config->socket);
+	if (!grpc_server_connections(c->server)) {
+		loop_stop(c->loop);
+		return;
+	}
+	/* Calls under way may end; what takes longer is taken up by the next core. */
+	loop_timer_start(&c->leaving, c->loop, c->pool, LEAVE_MS, 0, handle_left, c);
+}
+
+static void add_handlers(struct core *c, const struct config *config)
+{
+	for (size_t i = 0; i < config->n_handlers; i++) {
+		const struct config_handler *h = &config->handlers[i];
+		plug_handler_add(c->g.plug, h->name, h->engine, h->options_json);
+	}
+	plug_handler_default(c->g.plug, config->engine_default);
 }
 
 static void handle_reload(struct loop_signal *s, int signo)
 {
-	(void)signo;
 	struct core *c = s->data;
 	const struct core_args *a = c->args;
 	struct pool *p = pool_new(c->pool, "reload");
@@ -43,10 +106,13 @@ static void handle_reload(struct loop_signal *s, int signo)
 		log_error("the configuration stays as it was", "error", err_text(&e));
 	} else {
 		log_set_level((enum log_level)fresh->log_level);
-		log_info("configuration reloaded");
+		add_handlers(c, fresh);
+		log_info("log level and handlers reloaded; other keys are read at the next start");
 	}
 	pool_destroy(p);
 }
+
+/* -- the keeper -- */
 
 /* Everything is on disk at any time, as for a crash. */
 static void handle_keeper_lost(void *data)
@@ -54,45 +120,215 @@ static void handle_keeper_lost(void *data)
 	struct core *c = data;
 	struct err e = { 0 };
 	const char *keeper = pool_printf(c->pool, "%s/crisp-keeper", c->args->config->libexec_dir);
-	keep_revive(c->keep, keeper, c->args->keeper_argv, &e);
+	keep_revive(c->g.keep, keeper, c->args->keeper_argv, &e);
 	log_error("going on without a keeper", "error", err_text(&e));
+}
+
+static void handle_keeper_exit(void *data, pid_t pid, int wait_status)
+{
+	struct core *c = data;
+	if (c->model)
+		model_keeper_exit(c->model, pid, wait_status);
 }
 
 static int take_over(struct core *c, struct err *e)
 {
 	const struct core_args *a = c->args;
 	if (a->keep_sock < 0) {
-		c->keep = keep_none(c->loop, c->pool);
+		c->g.keep = keep_none(c->loop, c->pool);
 	} else {
-		int ret = keep_open(c->loop, c->pool, a->keep_sock, &c->keep, e);
+		int ret = keep_open(c->loop, c->pool, a->keep_sock, &c->g.keep, e);
 		if (ret < 0)
 			return ret;
 	}
-	keep_on_lost(c->keep, handle_keeper_lost, c);
+	keep_on_lost(c->g.keep, handle_keeper_lost, c);
 	/* Only the first core has inherited it: that number is another fd by now. */
-	c->ready_fd = keep_generation(c->keep) ? -1 : a->ready_fd;
+	c->ready_fd = keep_generation(c->g.keep) ? -1 : a->ready_fd;
 	if (c->ready_fd >= 0)
 		fd_set_cloexec(c->ready_fd, 1);
 	return 0;
 }
 
+/* One crisp a state directory.  The lock belongs to the open file, which the keeper holds too. */
+static int lock_state(struct core *c, struct err *e)
+{
+	const char *state = c->args->config->state, *path = pool_printf(c->pool, "%s/lock", state);
+	int ret = file_mkdirs(state, 0711, e);
+	int fd = keep_take(c->g.keep, "lock");
+	if (ret < 0 || fd >= 0)
+		return ret;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, "open %s", path);
+	pool_fd(c->pool, fd);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? err_set(e, EBUSY, "another crisp is using %s", state) :
+					      err_sys(e, "lock %s", path);
+	keep_put(c->g.keep, "lock", fd);
+	return 0;
+}
+
+/* -- the ground -- */
+
+static void handle_engine_exit(void *data, const char *id, const char *exec_id, int wait_status, int64_t at_ns)
+{
+	struct core *c = data;
+	model_engine_exit(c->model, id, exec_id, wait_status, at_ns);
+}
+
+static void handle_engine_oom(void *data, const char *id)
+{
+	struct core *c = data;
+	model_engine_oom(c->model, id);
+}
+
+static void handle_sandbox_gone(void *data, const char *id, const char *reason)
+{
+	struct core *c = data;
+	model_sandbox_gone(c->model, id, reason);
+}
+
+static int open_images(struct core *c, struct err *e)
+{
+	const struct config *cf = c->args->config;
+	struct image_mirror *mirrors = pool_alloc(c->pool, (cf->n_mirrors + 1) * sizeof(*mirrors));
+	for (size_t i = 0; i < cf->n_mirrors; i++)
+		mirrors[i] = (struct image_mirror){ cf->mirrors[i].host, cf->mirrors[i].urls };
+	struct image_options o = {
+		.root = cf->root, .libexec_dir = cf->libexec_dir, .plain_http = cf->plain_http,
+		.mirrors = mirrors, .n_mirrors = cf->n_mirrors, .auth_file = cf->auth_file,
+		.pinned = cf->pinned,
+	};
+	return image_store_open(c->loop, c->pool, c->g.spawner, &o, &c->g.images, e);
+}
+
+static void open_plugins(struct core *c)
+{
+	static const struct plug_events events = {
+		.exited = handle_engine_exit, .oom = handle_engine_oom, .sandbox_gone = handle_sandbox_gone,
+	};
+	const struct config *cf = c->args->config;
+	struct plug_options po = { .engine_dir = cf->engine_dir, .libexec_dir = cf->libexec_dir,
+				   .state_dir = cf->state, .mntns_fd = -1 };
+	c->g.plug = plug_new(c->loop, c->pool, c->g.spawner, c->g.keep, &po, &events, c);
+	c->g.net = net_plug_new(c->loop, c->pool, c->g.spawner, cf->netplug_dir, cf->libexec_dir,
+				pool_printf(c->pool, "%s/net", cf->state), cf->network_plugin,
+				cf->network_options_json);
+}
+
+static int open_ground(struct core *c, struct err *e)
+{
+	const struct config *cf = c->args->config;
+	if (!strcmp(cf->cgroup_driver, "systemd"))
+		return err_set(e, ENOSYS, "cgroup.driver: systemd is not supported yet, expected cgroupfs or auto");
+	int ret = cgroups_open(c->pool, cf->cgroup_parent, &c->g.cgroups, e);
+	if (ret == 0)
+		ret = cgroups_kill_helpers(c->g.cgroups, HELPERS_WAIT_MS, e);
+	if (ret < 0)
+		return ret;
+	size_t n;
+	const int *procs = cgroups_helper_procs(c->g.cgroups, &n);
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	c->g.spawner = spawner_new(c->loop, c->pool, (unsigned)(cpus < 1 ? 2 : 2 * cpus), procs, n);
+	c->g.sandboxfs = sandboxfs_new(c->loop, c->pool, c->g.spawner, cf->libexec_dir, cf->state, cf->netns_dir,
+				       cf->netns_prefix);
+	ret = store_open(c->pool, cf->state, &c->g.store, e);
+	if (ret == 0)
+		ret = file_mkdirs(pool_printf(c->pool, "%s/rw", cf->root), 0711, e);
+	if (ret == 0)
+		ret = open_images(c, e);
+	if (ret < 0)
+		return ret;
+	oci_host_probe(c->pool, &c->host);
+	c->host.cgroup_v2 = cgroups_v2(c->g.cgroups);
+	c->g.host = &c->host;
+	c->g.config = cf;
+	c->g.loop = c->loop;
+	open_plugins(c);
+	c->model = model_new(pool_new(c->pool, "model"), &c->g);
+	keep_on_exit(c->g.keep, handle_keeper_exit, c);
+	return 0;
+}
+
+/* -- the way up -- */
+
+static void handle_recovered(void *data)
+{
+	struct core *c = data;
+	struct err e = { 0 };
+	const struct config *cf = c->args->config;
+	int fd = c->listen_fd;
+	if (fd < 0)
+		fd = sock_listen(cf->socket, 0660, &e);
+	if (fd < 0) {
+		give_up(c, &e);
+		return;
+	}
+	keep_put(c->g.keep, "sock", fd);
+	c->cri = (struct cri){ .model = c->model, .images = c->g.images, .plug = c->g.plug, .net = c->g.net,
+			       .loop = c->loop, .config = cf, .version = CRISP_VERSION };
+	c->server = grpc_server_new(c->loop, c->pool, fd, cri_methods, &c->cri);
+	loop_lag_reset(c->loop);
+	log_info("ready", "socket", cf->socket, "pods", log_num((long long)c->model->pods.len));
+	notify_ready_fd(&c->ready_fd);
+	notify_systemd("READY=1");
+}
+
+static void handle_settled(void *data)
+{
+	struct core *c = data;
+	model_recover(c->model, handle_recovered, c);
+}
+
+static void use_template(struct core *c, int mntns)
+{
+	keep_put(c->g.keep, "mntns", mntns);
+	pool_fd(c->pool, mntns);
+	plug_set_mntns(c->g.plug, mntns);
+	add_handlers(c, c->args->config);
+	plug_when_settled(c->g.plug, handle_settled, c);
+}
+
+static void handle_template(void *data, int ret, int mntns, const struct err *e)
+{
+	struct core *c = data;
+	if (ret < 0)
+		give_up(c, e);
+	else
+		use_template(c, mntns);
+}
+
+static void start(struct core *c)
+{
+	struct err e = { 0 };
+	if (take_over(c, &e) < 0 || lock_state(c, &e) < 0 || open_ground(c, &e) < 0) {
+		give_up(c, &e);
+		return;
+	}
+	c->listen_fd = keep_take(c->g.keep, "sock");
+	int mntns = keep_take(c->g.keep, "mntns");
+	if (mntns >= 0)
+		use_template(c, mntns);
+	else
+		sandboxfs_template(c->g.sandboxfs, c->pool, handle_template, c);
+}
+
 int core_main(const struct core_args *a)
 {
 	struct core c = { .args = a, .pool = pool_new(a->pool, "core") };
-	struct err e = { 0 };
+	signal(SIGPIPE, SIG_IGN);
+	umask(0022);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	c.loop = loop_new(c.pool);
 	loop_signal_start(&c.sigterm, c.loop, c.pool, SIGTERM, handle_leave, &c);
 	loop_signal_start(&c.sigint, c.loop, c.pool, SIGINT, handle_leave, &c);
 	loop_signal_start(&c.sighup, c.loop, c.pool, SIGHUP, handle_reload, &c);
-	signal(SIGPIPE, SIG_IGN);
-	if (take_over(&c, &e) < 0) {
-		log_error("can't start", "error", err_text(&e));
-		return 1;
-	}
-	notify_ready_fd(&c.ready_fd);
-	notify_systemd("READY=1");
+	start(&c);
 	loop_run(c.loop);
-	keep_quit(c.keep, 0);
+	if (c.g.keep)
+		keep_quit(c.g.keep, c.code);
+	if (c.g.cgroups)
+		cgroups_leave(c.g.cgroups);
 	pool_destroy(c.pool);
-	return 0;
+	return c.code;
 }

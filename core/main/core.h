@@ -5,6 +5,8 @@
 struct config;
 struct pool;
 
+#define CRISP_VERSION "0.1.0"
+
 struct core_args {
 	struct pool *pool;		/* the root pool */
 	const struct config *config;	/* lives in pool */

@@ -16,10 +16,6 @@
 #include "core/config/config.h"
 #include "core/main/core.h"
 
-#ifndef CRISP_VERSION
-#define CRISP_VERSION "0.1.0"
-#endif
-
 enum { EXIT_USAGE = 2 };
 
 static const char usage_text[] =

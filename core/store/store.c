@@ -36,10 +36,30 @@ static int open_dir(struct pool *p, const char *path, int *fd, struct err *e)
 	return 0;
 }
 
+/* A reboot voids every record: their processes, namespaces and mounts are gone. */
+static int void_other_boot(struct pool *p, const char *state, struct err *e)
+{
+	struct buf now = { 0 }, was = { 0 };
+	struct err none = { 0 };
+	const char *path = pool_printf(p, "%s/boot_id", state);
+	int ret = file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &now, e);
+	if (ret == 0 && file_read(AT_FDCWD, path, 64, &was, &none) == 0 && strcmp(now.data, was.data))
+		for (int k = 0; k < STORE_KINDS && ret == 0; k++)
+			ret = file_remove_tree(AT_FDCWD, pool_printf(p, "%s/%s", state, kind_dirs[k]), e);
+	if (ret == 0)
+		ret = file_replace(AT_FDCWD, path, now.data, now.len, 0600, e);
+	buf_free(&now);
+	buf_free(&was);
+	return ret;
+}
+
 int store_open(struct pool *p, const char *state, struct store **out, struct err *e)
 {
 	struct store *s = pool_new_struct(p, struct store);
 	s->state = pool_strdup(p, state);
+	int void_ret = void_other_boot(p, state, e);
+	if (void_ret < 0)
+		return void_ret;
 	for (int k = 0; k < STORE_KINDS; k++) {
 		int ret = open_dir(p, pool_printf(p, "%s/%s", state, kind_dirs[k]), &s->dirs[k], e);
 		if (ret < 0)

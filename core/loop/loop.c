@@ -7,10 +7,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <ev.h>
+#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -366,6 +369,43 @@ int pidfd_open_pid(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	return fd < 0 ? -errno : fd;
+}
+
+/* linux/pidfd.h of 6.15, which the headers of today's distributions lack. */
+struct pidfd_info_v1 {
+	uint64_t mask, cgroupid;
+	uint32_t pid, tgid, ppid, ids[8];
+	int32_t exit_code;
+};
+#define PIDFD_GET_INFO_V1 _IOWR(0xFF, 11, struct pidfd_info_v1)
+enum { PIDFD_INFO_EXIT_BIT = 1 << 3 };
+_Static_assert(sizeof(struct pidfd_info_v1) == 64, "pidfd_info");
+
+int pidfd_exit_status(int pidfd, int *wait_status)
+{
+	struct pidfd_info_v1 info = { .mask = PIDFD_INFO_EXIT_BIT };
+	if (ioctl(pidfd, PIDFD_GET_INFO_V1, &info) < 0)
+		return -errno;
+	if (!(info.mask & PIDFD_INFO_EXIT_BIT))
+		return -ESRCH;
+	*wait_status = info.exit_code;
+	return 0;
+}
+
+uint64_t pid_start_time(pid_t pid)
+{
+	char path[32], text[1024];
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	/* "pid (comm) S ...": comm may hold anything, the last ')' ends it; field 22. */
+	char *at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
 int pidfd_signal(int pidfd, int signo)

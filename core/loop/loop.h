@@ -119,6 +119,12 @@ void loop_child_stop(struct loop_child *c);	/* forget it, running or not; may be
 bool loop_knows_child(const struct loop *l, pid_t pid);
 
 int pidfd_open_pid(pid_t pid);	/* fd (cloexec) or -errno */
+/* The wait status of a process that somebody else has reaped (Linux >= 6.15): 0, -ESRCH while it
+ * is not known, or what the kernel said. */
+int pidfd_exit_status(int pidfd, int *wait_status);
+/* Start time of a process in clock ticks since boot: with the pid it names one process for good.
+ * 0 when there is none. */
+uint64_t pid_start_time(pid_t pid);
 int pidfd_signal(int pidfd, int signo);	/* 0 or -errno; -ESRCH once it is gone */
 
 /* Loop lag: time spent in the callbacks of one pass.  Percentile q in 0..1, in microseconds,

@@ -156,7 +156,11 @@ static void handle_lost(struct loop_timer *t)
 {
 	struct container *c = t->data;
 	pid_t pid = c->pid;
-	container_exited(c, STATUS_LOST, clock_real_ns());
+	int status;
+	/* Whoever has reaped it, the kernel may still know. */
+	if (pidfd_exit_status(c->child.pidfd, &status) < 0)
+		status = STATUS_LOST;
+	container_exited(c, status, clock_real_ns());
 	let_go(c, pid);
 }
 
@@ -201,6 +205,8 @@ void container_watch(struct container *c, pid_t pid, int pidfd)
 	snprintf(key, sizeof(key), "ctr/%s/pid", c->id);
 	keep_put(c->model->g.keep, key, pidfd);
 	c->pid = pid;
+	if (!c->pid_start)
+		c->pid_start = pid_start_time(pid);
 	c->alive = true;
 	loop_child_start(&c->child, c->model->g.loop, c->pool, pid, pidfd, handle_exit, c);
 }

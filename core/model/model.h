@@ -135,6 +135,7 @@ struct container {
 
 	bool alive;			/* it has a process, whoever watches it */
 	pid_t pid;			/* on this host; 0: none, or none of ours */
+	uint64_t pid_start;		/* with pid: the one process (pid_start_time) */
 	struct loop_child child;	/* where its pid is the container's */
 	struct conlog *log;
 	struct pool *log_pool;

@@ -87,6 +87,7 @@ int record_save_container(struct container *c, struct err *e)
 		json_put_str(o, c->mount_sources[i]);
 	json_end_array(o);
 	json_member_int(o, "pid", c->pid);
+	json_member_int(o, "pid_start", (int64_t)c->pid_start);
 	json_member_int(o, "oom_before", (int64_t)c->oom_before);
 	json_member_bool(o, "made", c->made);
 	json_member_bool(o, "unclaimed", c->unclaimed);
@@ -218,6 +219,7 @@ static void load_container(struct container *c, const struct json *j)
 			c->mount_sources[i] = pool_strdup(p, json_str(json_at(sources, i)));
 	}
 	c->pid = (pid_t)json_int(json_get(j, "pid"), 0);
+	c->pid_start = (uint64_t)json_int(json_get(j, "pid_start"), 0);
 	c->oom_before = (uint64_t)json_int(json_get(j, "oom_before"), 0);
 	c->made = json_bool(json_get(j, "made"), false);
 	c->unclaimed = json_bool(json_get(j, "unclaimed"), false);

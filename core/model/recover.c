@@ -117,6 +117,8 @@ static void adopt_process(struct container *c)
 	int pidfd = take(c->model, "ctr", c->id, "pid");
 	pid_t pid = c->pid;
 	c->pid = 0;
+	if (pidfd < 0 && pid && c->pid_start && pid_start_time(pid) == c->pid_start)
+		pidfd = pidfd_open_pid(pid);	/* no keeper has it, but it is the one */
 	if (pidfd >= 0) {
 		container_watch(c, pid, pidfd);
 	} else if (pid && c->state != CONTAINER_STATE_EXITED && c->state != CONTAINER_STATE_CREATING) {

@@ -490,6 +490,9 @@ void model_create(struct model *m, const char *pod_id, const Cri__ContainerConfi
 		return;
 	}
 	if (oci_check_container(m->g.host, p->config, config, p->handler && p->handler->rro, &e) < 0) {
+		/* "RROUnsupported...": the kubelet knows the word with the code Unknown alone. */
+		if (e.code == ENOTSUP)
+			e.code = EIO;
 		wait_fail(w, NULL, &e);
 		return;
 	}

@@ -65,6 +65,7 @@ static void give_up(struct core *c, const struct err *e)
 static void handle_left(struct loop_timer *t)
 {
 	struct core *c = t->data;
+	grpc_server_close(c->server);
 	loop_stop(c->loop);
 }
 

@@ -46,6 +46,7 @@ struct pending {
 	struct recovery *r;
 	struct op_waiter end;
 	struct container *c;
+	struct pod *pod;
 };
 
 static void one_over(struct recovery *r);
@@ -121,6 +122,9 @@ static void adopt_process(struct container *c)
 		pidfd = pidfd_open_pid(pid);	/* no keeper has it, but it is the one */
 	if (pidfd >= 0) {
 		container_watch(c, pid, pidfd);
+	} else if (c->state != CONTAINER_STATE_EXITED && c->pod->handler &&
+		   plug_can(c->pod->handler, CRISP_CAP_EXIT_BY_ENGINE)) {
+		container_watch_by_engine(c, pid);	/* and the engine is asked next */
 	} else if (pid && c->state != CONTAINER_STATE_EXITED && c->state != CONTAINER_STATE_CREATING) {
 		/* Neither we nor the keeper have it: a process of that number need not be the one. */
 		c->alive = true;
@@ -180,7 +184,7 @@ static void unwind_pod(struct recovery *r, struct pod *p, const struct record_op
 		log_warn("an operation of this name is not known", "op", op->op, "pod", p->id);
 }
 
-/* A start that was cut short: has the engine done it? */
+/* Does the engine have it still?  A start that was cut short may have been done or not. */
 static void handle_asked(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct pending *pd = data;
@@ -191,6 +195,12 @@ static void handle_asked(void *data, int ret, const struct crisp_result *res, co
 		c->started_ns = clock_real_ns();
 		container_set_state(c, CONTAINER_STATE_RUNNING);
 	}
+	if (ret < 0)
+		log_warn("the engine does not know a container any more", "ctr", c->id, "error", err_text(e));
+	/* Exits that the engine itself has kept for us. */
+	if (c->alive && !c->child.io.loop && (ret == -ENOENT || res->status == CRISP_STATUS_STOPPED))
+		model_engine_exit(c->model, c->id, NULL, ret == 0 ? res->wait_status : -1,
+				  res->exited_at_ns ? res->exited_at_ns : clock_real_ns());
 	record_note_container(c);
 	one_over(pd->r);
 }
@@ -210,8 +220,35 @@ static void ask_engine(struct recovery *r, struct container *c)
 	buf_free(&state);
 }
 
+static void handle_sandbox_asked(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct pending *pd = data;
+	if (ret < 0)
+		model_sandbox_gone(pd->pod->model, pd->pod->id, err_text(e));
+	if (ret == 0 && res->pidfd >= 0)
+		close(res->pidfd);
+	one_over(pd->r);
+}
+
+static void ask_engine_sandbox(struct recovery *r, struct pod *p)
+{
+	struct pending *pd = pool_new_struct(r->pool, struct pending);
+	pd->r = r;
+	pd->pod = p;
+	r->left++;
+	struct buf state = { 0 };
+	struct err e = { 0 };
+	store_read(p->model->g.store, STORE_POD, p->id, "engine.state", &state, &e);
+	struct crisp_attach_args args = { .size = sizeof(args), .id = p->id, .sandbox_id = p->id,
+					  .state = state.data, .state_len = (uint32_t)state.len };
+	plug_sandbox_attach(p->handler, &args, ENGINE_TIMEOUT_MS, handle_sandbox_asked, pd);
+	buf_free(&state);
+}
+
 static void unwind_container(struct recovery *r, struct container *c, const struct record_op *op)
 {
+	if (c->alive && c->pod->handler && (!op->op || strcmp(op->op, create_table.name)))
+		ask_engine(r, c);
 	if (!op->op)
 		return;
 	log_info("taking up an operation", "op", op->op, "step", op->step, "ctr", c->id);
@@ -219,10 +256,8 @@ static void unwind_container(struct recovery *r, struct container *c, const stru
 		await(r, create_unwind(c, op->step));
 	else if (!strcmp(op->op, remove_table.name))
 		await(r, remove_begin(c));
-	else if (!strcmp(op->op, start_table.name) && c->alive && c->pod->handler)
-		ask_engine(r, c);
 	else
-		record_note_container(c);	/* a stop or an update: its caller asks again */
+		record_note_container(c);	/* a start, stop or update: its caller asks again */
 }
 
 /* -- load -- */
@@ -418,6 +453,9 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	load_kind(r, STORE_CONTAINER, &containers);
 	restore_order(r);
 	struct loaded *l;
+	list_for_each(l, &pods, link)
+		if (l->pod->sandbox_made && l->pod->handler)
+			ask_engine_sandbox(r, l->pod);
 	list_for_each(l, &containers, link)
 		unwind_container(r, l->container, &l->op);
 	list_for_each(l, &pods, link)

@@ -109,21 +109,36 @@ static int make_namespaces(struct op *op)
 {
 	struct pod *p = op->data;
 	struct sandbox_ns ns = wanted_namespaces(op->pool, p);
+	p->namespaces_made = true;
+	record_note_pod(p);	/* an unpin is owed from here on */
 	return step_spawn(op, sandboxfs_make_ns(p->model->g.sandboxfs, op->pool, &ns, WORK_TIMEOUT_MS,
 						handle_namespaces, op));
+}
+
+static void handle_unpinned(void *data, int ret, const struct err *e)
+{
+	struct op *op = data;
+	struct pod *p = op->data;
+	if (ret == 0)
+		p->namespaces_made = false;
+	step_wake(op, ret, e);
 }
 
 int step_unmake_namespaces(struct op *op)
 {
 	struct pod *p = op->data;
+	if (!p->namespaces_made)
+		return 0;
 	pod_drop_fds(p);
 	keep_pod_fd(p, "ipc", -1);
 	keep_pod_fd(p, "uts", -1);
 	keep_pod_fd(p, "shm", -1);
-	if (!p->netns_pin)
+	if (!p->netns_pin) {
+		p->namespaces_made = false;
 		return 0;
+	}
 	return step_spawn(op, sandboxfs_unpin(p->model->g.sandboxfs, op->pool, p->netns_pin,
-					      step_work_done, op));
+					      handle_unpinned, op));
 }
 
 static void handle_attached(void *data, int ret, const struct net_result *r, const struct err *e)

@@ -96,7 +96,8 @@ static int kill_containers(struct op *op)
 	struct pod *p = op->data;
 	struct gather *g = gather_new(op);
 	struct container *c;
-	pod_set_state(p, POD_STATE_STOPPING);
+	if (p->state != POD_STATE_NOTREADY)
+		pod_set_state(p, POD_STATE_STOPPING);
 	list_for_each(c, &p->containers, in_pod) {
 		struct part *pt;
 		if (c->op && c->op->table == &create_table) {

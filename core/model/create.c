@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
 #include "core/config/config.h"
@@ -31,6 +32,7 @@ enum { PREPARE_OUT_MAX = 4 << 20 };
 struct create {
 	struct op op;
 	struct oci_prepared prepared;
+	const char *spec;
 	int child_in, child_out, child_err;	/* ends for the container; -1: none */
 	struct console *console;		/* under tty */
 };
@@ -184,14 +186,59 @@ static int write_spec(struct op *op)
 		.hostname_file = pool_printf(op->pool, "%s/hostname", dir),
 		.shm = p->shm_fd < 0 ? NULL : pool_printf(op->pool, "%s/shm", mnt),
 	};
-	const char *json;
+	const char *json = NULL;
 	size_t len;
 	int ret = pid_path(op->pool, c, &ns, &in.pidns, &op->err);
 	if (ret == 0)
 		ret = oci_container_spec(op->pool, c->model->g.host, &in, &json, &len, &op->err);
 	if (ret == 0)
 		ret = store_write(c->model->g.store, STORE_CONTAINER, c->id, "config.json", json, len, &op->err);
+	create_of(op)->spec = json;
 	return ret;
+}
+
+/* -- the engine's touch on the spec -- */
+
+static const char *facts(struct pool *pool, const struct container *c)
+{
+	const Cri__PodSandboxConfig *pc = c->pod->config;
+	struct json_out *o = json_out(pool);
+	json_object(o);
+	json_member_str(o, "sandboxId", c->pod->id);
+	json_member_str(o, "containerType", "container");
+	json_member_str(o, "name", c->config->metadata->name);
+	json_member_str(o, "podName", pc->metadata->name);
+	json_member_str(o, "podNamespace", pc->metadata->namespace_);
+	json_member_str(o, "podUid", pc->metadata->uid);
+	json_member_str(o, "image", c->config->image->image);
+	json_member_str(o, "logDirectory", pc->log_directory);
+	json_end_object(o);
+	return json_text(o, NULL);
+}
+
+static void handle_spec(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct op *op = data;
+	struct container *c = op->data;
+	struct err mine = { 0 };
+	if (ret == 0 && res->data_len) {
+		ret = store_write(c->model->g.store, STORE_CONTAINER, c->id, "config.json", res->data,
+				  res->data_len, &mine);
+		e = &mine;
+	}
+	step_wake(op, ret, e);
+}
+
+static int prepare_spec(struct op *op)
+{
+	struct container *c = op->data;
+	struct create *cr = create_of(op);
+	if (!plug_has(c->pod->handler, PLUG_OP_PREPARE_SPEC))
+		return 0;
+	struct crisp_spec_args args = { .size = sizeof(args), .id = c->id, .facts_json = facts(op->pool, c),
+					.spec_json = cr->spec };
+	return step_engine(op, plug_call(c->pod->handler, PLUG_OP_PREPARE_SPEC, &args, c->pod->id,
+					 ENGINE_TIMEOUT_MS, handle_spec, op));
 }
 
 /* -- output -- */
@@ -383,6 +430,7 @@ static const struct op_step create_steps[] = {
 	{ "hold image", hold_image, step_release_image },
 	{ "prepare", prepare, step_remove_rw },
 	{ "write spec", write_spec, NULL },
+	{ "prepare spec", prepare_spec, NULL },
 	{ "open output", open_output, close_output },
 	{ "engine create", engine_create, step_delete_container },
 	{ "make created", make_created, NULL },

@@ -319,7 +319,8 @@ static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config
 	p->created_ns = clock_real_ns();
 	struct oci_ns ns;
 	oci_ns_of(config, NULL, &ns);
-	p->shared_pid = ns.pid == OCI_NS_POD;
+	/* An engine with a sandbox of its own shares pids in there. */
+	p->shared_pid = ns.pid == OCI_NS_POD && !plug_can(h, CRISP_CAP_SANDBOX_OWN);
 	const char *parent = config->linux ? config->linux->cgroup_parent : "";
 	p->cgroup_parent = parent[0] ? pool_strdup(p->pool, parent) :
 				       pool_printf(p->pool, "%s/%s", m->g.config->cgroup_parent, id);

@@ -24,7 +24,8 @@ static inline long bare_call(long n, long a, long b, long c, long d, long e, lon
 	return ret;
 }
 
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall bare_start\n");
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\t"
+	"and $-16, %rsp\n\tcall bare_start\n");
 #elif defined(__aarch64__)
 static inline long bare_call(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -42,7 +43,8 @@ static inline long bare_call(long n, long a, long b, long c, long d, long e, lon
 	return x0;
 }
 
-__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tand sp, x0, #-16\n\tbl bare_start\n");
+__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\t"
+	"and sp, x0, #-16\n\tbl bare_start\n");
 #else
 #error "bare.h: no system calls for this processor yet"
 #endif

@@ -146,7 +146,7 @@ static void send_msg(struct keep *k, const struct keep_msg *m, int fd)
 		if (errno == EAGAIN && poll(&p, 1, SEND_MS) == 0)
 			lose(k, "it does not read");
 		else if (errno == ETOOMANYREFS)
-			poll(NULL, 0, 1);	/* too many fds under way: it is about to read them */
+			poll(NULL, 0, 1); /* too many fds under way: it is about to read them */
 		else if (errno != EAGAIN && errno != EINTR)
 			lose(k, strerror(errno));
 	}
@@ -257,7 +257,8 @@ static int read_hand_over(struct keep *k, struct err *e)
 		int64_t ms = (end - clock_mono_ns()) / 1000000;
 		struct pollfd p = { k->sock, POLLIN, 0 };
 		if (ms <= 0 || poll(&p, 1, (int)ms) == 0)
-			return err_set(e, ETIMEDOUT, "take over from the keeper: nothing for %d ms", HAND_OVER_MS);
+			return err_set(e, ETIMEDOUT, "take over from the keeper: nothing for %d ms",
+				       HAND_OVER_MS);
 	}
 }
 

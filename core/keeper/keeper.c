@@ -263,7 +263,9 @@ static void close_core_socket(void)
 static bool tell(struct keep_msg *m, int fd)
 {
 	struct iovec iov = { m, sizeof(*m) };
-	struct fd_control control = { sizeof(control) - sizeof(int), SOL_SOCKET, SCM_RIGHTS, fd, 0 };
+	struct fd_control control = {
+		sizeof(control) - sizeof(int), SOL_SOCKET, SCM_RIGHTS, fd, 0,
+	};
 	struct msghdr h = { .iov = &iov, .iovlen = 1 };
 	if (fd >= 0) {
 		h.control = &control;
@@ -294,7 +296,8 @@ static void tell_news(void)
 {
 	if (!core.said_hello)
 		core.said_hello = tell_numbers(KEEP_MSG_HELLO, (int)bare(getpid), core.generation);
-	while (core.said_hello && !core.said_ready && core.fds_sent < kept.n && tell_kept(core.fds_sent))
+	while (core.said_hello && !core.said_ready && core.fds_sent < kept.n &&
+	       tell_kept(core.fds_sent))
 		core.fds_sent++;
 	if (!core.said_hello || (!core.said_ready && core.fds_sent < kept.n))
 		return;
@@ -352,7 +355,9 @@ static bool listen_to_core(void)
 				return false;
 			continue;
 		}
-		int fd = h.controllen >= sizeof(control) - sizeof(int) && control.type == SCM_RIGHTS ? control.fd : -1;
+		bool has_fd = h.controllen >= sizeof(control) - sizeof(int) &&
+			      control.type == SCM_RIGHTS;
+		int fd = has_fd ? control.fd : -1;
 		m.key[sizeof(m.key) - 1] = 0;
 		if (n == (long)sizeof(m))
 			obey(&m, fd);

@@ -19,7 +19,8 @@
 enum { EXIT_USAGE = 2 };
 
 static const char usage_text[] =
-	"usage: crispd [--config FILE] [--set KEY.PATH=VALUE]... [--check] [--version] [--ready-fd=N]\n"
+	"usage: crispd [--config FILE] [--set KEY.PATH=VALUE]... [--check] [--version]\n"
+	"              [--ready-fd=N]\n"
 	"\n"
 	"  --config FILE    configuration, with its drop-ins in conf.d/ beside it\n"
 	"                   (default: /etc/crisp/config.yaml, if there is one)\n"
@@ -27,7 +28,8 @@ static const char usage_text[] =
 	"  --check          check the configuration and exit: 0 good, 2 bad\n"
 	"  --ready-fd=N     write \"ready\" and a newline to this fd once pods can be run\n"
 	"\n"
-	"Serves until SIGTERM, which leaves containers running; SIGHUP reloads the configuration.\n";
+	"Serves until SIGTERM, which leaves containers running; SIGHUP reloads the\n"
+	"configuration.\n";
 
 struct options {
 	struct core_args core;
@@ -81,7 +83,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case READY_FD:
 			o->core.ready_fd = parse_fd(optarg);
 			if (o->core.ready_fd < 0) {
-				fprintf(stderr, "crispd: --ready-fd=%s: not a file descriptor above 2\n", optarg);
+				fprintf(stderr, "crispd: --ready-fd=%s: not an fd above 2\n",
+					optarg);
 				return EXIT_USAGE;
 			}
 			break;
@@ -127,7 +130,8 @@ static char **keeper_arguments(struct pool *p, const char *self, int argc, char 
 
 static int become_keeper(const struct options *o)
 {
-	const char *keeper = pool_printf(o->core.pool, "%s/crisp-keeper", o->core.config->libexec_dir);
+	const char *dir = o->core.config->libexec_dir;
+	const char *keeper = pool_printf(o->core.pool, "%s/crisp-keeper", dir);
 	size_t n = 0;
 	while (o->core.keeper_argv[n])
 		n++;
@@ -168,7 +172,9 @@ static int run(struct pool *p, int argc, char **argv)
 	o.core.keeper_argv = keeper_arguments(p, self, argc, argv);
 	struct config *c;
 	struct err e = { 0 };
-	if (config_load(p, o.core.config_file, o.core.sets, o.core.n_sets, o.core.exe_dir, &c, &e) < 0) {
+	int ret = config_load(p, o.core.config_file, o.core.sets, o.core.n_sets, o.core.exe_dir, &c,
+			      &e);
+	if (ret < 0) {
 		fprintf(stderr, "crispd: %s\n", err_text(&e));
 		return EXIT_USAGE;
 	}

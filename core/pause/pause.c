@@ -10,7 +10,8 @@
 static int bare_main(int argc, char **argv, char **envp)
 {
 	(void)argc, (void)argv, (void)envp;
-	const unsigned long wanted = 1ul << (SIGCHLD - 1) | 1ul << (SIGTERM - 1) | 1ul << (SIGINT - 1);
+	const unsigned long wanted =
+		1ul << (SIGCHLD - 1) | 1ul << (SIGTERM - 1) | 1ul << (SIGINT - 1);
 	bare(rt_sigprocmask, SIG_BLOCK, &wanted, NULL, sizeof(wanted));
 	for (;;) {
 		long sig = bare(rt_sigtimedwait, &wanted, NULL, NULL, sizeof(wanted));

@@ -68,8 +68,8 @@ void files_look(void)
 /* -- writing -- */
 
 /* A value is one word: more could smuggle a line of its own in. */
-static int add_words(struct buf *b, const char *key, const char *const *words, size_t n, const char *field,
-		     struct err *e)
+static int add_words(struct buf *b, const char *key, const char *const *words, size_t n,
+		     const char *field, struct err *e)
 {
 	if (!n)
 		return 0;
@@ -79,7 +79,8 @@ static int add_words(struct buf *b, const char *key, const char *const *words, s
 			return err_set(e, EINVAL, "dns_config.%s[%zu]: empty", field, i);
 		for (const char *c = words[i]; *c; c++)
 			if ((unsigned char)*c <= ' ' || *c == 0x7f)
-				return err_set(e, EINVAL, "dns_config.%s[%zu]: not one word", field, i);
+				return err_set(e, EINVAL, "dns_config.%s[%zu]: not one word", field,
+					       i);
 		buf_printf(b, " %s", words[i]);
 	}
 	buf_adds(b, "\n");

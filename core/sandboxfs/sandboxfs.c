@@ -38,7 +38,8 @@ struct work {
 	void *data;
 };
 
-static struct work *work_new(struct sandboxfs *fs, struct pool *p, const char *what, const char *job)
+static struct work *work_new(struct sandboxfs *fs, struct pool *p, const char *what,
+			     const char *job)
 {
 	struct pool *own = pool_new(p, "work");
 	struct work *w = pool_new_struct(own, struct work);
@@ -135,8 +136,8 @@ static int open_reply(struct work *w)
 	return pair[1];
 }
 
-static struct spawn *work_start(struct sandboxfs *fs, struct work *w, bool reply, uint64_t timeout_ms,
-				void *data)
+static struct spawn *work_start(struct sandboxfs *fs, struct work *w, bool reply,
+				uint64_t timeout_ms, void *data)
 {
 	auto_close int theirs = reply ? open_reply(w) : -1;
 	struct spawn_fd fd = { theirs, REPLY_FD };
@@ -155,7 +156,8 @@ static struct spawn *work_start(struct sandboxfs *fs, struct work *w, bool reply
 
 /* -- jobs -- */
 
-struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb, void *data)
+struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb,
+				 void *data)
 {
 	struct work *w = work_new(fs, p, "make the template of mount namespaces", "template");
 	add_arg(w, fs->state_dir);
@@ -213,8 +215,9 @@ bool sandboxfs_has_late_sysctls(const struct sandbox_ns *ns)
 	return false;
 }
 
-struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p, const struct sandbox_ns *ns,
-				     int net, uint64_t timeout_ms, sandbox_done_cb *cb, void *data)
+struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
+				     const struct sandbox_ns *ns, int net, uint64_t timeout_ms,
+				     sandbox_done_cb *cb, void *data)
 {
 	struct work *w = work_new(fs, p, "set sysctls", "sysctl");
 	if (net < 0)
@@ -226,8 +229,8 @@ struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p, const
 	return work_start(fs, w, false, timeout_ms, data);
 }
 
-struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin, sandbox_done_cb *cb,
-			      void *data)
+struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,
+			      sandbox_done_cb *cb, void *data)
 {
 	struct work *w = work_new(fs, p, "remove the netns", "unpin");
 	add_arg(w, pin);
@@ -235,8 +238,8 @@ struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *
 	return work_start(fs, w, false, UNPIN_MS, data);
 }
 
-struct spawn *sandboxfs_remove_trees(struct sandboxfs *fs, struct pool *p, const char *const *paths, size_t n,
-				     sandbox_done_cb *cb, void *data)
+struct spawn *sandboxfs_remove_trees(struct sandboxfs *fs, struct pool *p, const char *const *paths,
+				     size_t n, sandbox_done_cb *cb, void *data)
 {
 	struct work *w = work_new(fs, p, "remove files", "rmtree");
 	for (size_t i = 0; i < n; i++)
@@ -286,8 +289,9 @@ int sandboxfs_pins(struct sandboxfs *fs, struct pool *p, const char *const **ids
 	return 0;
 }
 
-struct sandboxfs *sandboxfs_new(struct loop *l, struct pool *p, struct spawner *s, const char *libexec_dir,
-				const char *state_dir, const char *netns_dir, const char *netns_prefix)
+struct sandboxfs *sandboxfs_new(struct loop *l, struct pool *p, struct spawner *s,
+				const char *libexec_dir, const char *state_dir,
+				const char *netns_dir, const char *netns_prefix)
 {
 	struct sandboxfs *fs = pool_new_struct(p, struct sandboxfs);
 	fs->spawner = s;

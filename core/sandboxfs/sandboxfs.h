@@ -23,8 +23,9 @@ struct spawn;
 struct spawner;
 
 /* The folders are borrowed for p's life.  netns_prefix: how our pins' names begin. */
-struct sandboxfs *sandboxfs_new(struct loop *l, struct pool *p, struct spawner *s, const char *libexec_dir,
-				const char *state_dir, const char *netns_dir, const char *netns_prefix);
+struct sandboxfs *sandboxfs_new(struct loop *l, struct pool *p, struct spawner *s,
+				const char *libexec_dir, const char *state_dir,
+				const char *netns_dir, const char *netns_prefix);
 
 const char *sandboxfs_work_path(const struct sandboxfs *fs);	/* LIBEXEC/crisp-work */
 /* STATE/mnt: where rootfs mounts go; private, in the template and its copies only. */
@@ -35,7 +36,8 @@ const char *sandboxfs_pin_path(const struct sandboxfs *fs, struct pool *p, const
 /* At start-up; keep the fd in the keeper, so that a new core need not make another.  mntns: the
  * callee's fd, -1 on failure.  Makes the host's root a shared mount where it is not. */
 typedef void sandbox_template_cb(void *data, int ret, int mntns, const struct err *e);
-struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb, void *data);
+struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb,
+				 void *data);
 
 struct sandbox_ns {
 	const char *pin;		/* path of the new netns' pin; NULL: the host's network */
@@ -66,14 +68,15 @@ bool sandboxfs_has_late_sysctls(const struct sandbox_ns *ns);
 
 typedef void sandbox_done_cb(void *data, int ret, const struct err *e);
 /* Writes those of ns.  net: the netns, borrowed; -1: the worker opens ns->pin. */
-struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p, const struct sandbox_ns *ns,
-				     int net, uint64_t timeout_ms, sandbox_done_cb *cb, void *data);
-/* Unmount (lazily) and unlink; a pin that is not there is fine. */
-struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin, sandbox_done_cb *cb,
-			      void *data);
-/* Remove trees (writable layers); missing ones are fine.  No deadline. */
-struct spawn *sandboxfs_remove_trees(struct sandboxfs *fs, struct pool *p, const char *const *paths, size_t n,
+struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
+				     const struct sandbox_ns *ns, int net, uint64_t timeout_ms,
 				     sandbox_done_cb *cb, void *data);
+/* Unmount (lazily) and unlink; a pin that is not there is fine. */
+struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,
+			      sandbox_done_cb *cb, void *data);
+/* Remove trees (writable layers); missing ones are fine.  No deadline. */
+struct spawn *sandboxfs_remove_trees(struct sandboxfs *fs, struct pool *p, const char *const *paths,
+				     size_t n, sandbox_done_cb *cb, void *data);
 
 /*
  * What every container of the pod gets bind-mounted: pod_dir/{resolv.conf,hosts,hostname}.

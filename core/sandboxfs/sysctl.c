@@ -14,6 +14,8 @@ enum { SYSCTL_NAME_MAX = 256 };
  * net.ipv4.conf.eth0/100.forwarding is about the interface eth0.100. */
 static int to_path(const char *key, char path[SYSCTL_NAME_MAX])
 {
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_-./@";
 	size_t n = strlen(key);
 	const char *separator = strpbrk(key, "./");
 	if (!n || n >= SYSCTL_NAME_MAX || !separator || key[0] == '.' || key[0] == '/')
@@ -21,12 +23,13 @@ static int to_path(const char *key, char path[SYSCTL_NAME_MAX])
 	bool dots = *separator == '.';
 	for (size_t i = 0; i <= n; i++) {
 		char c = key[i];
-		if (c && !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@", c))
+		if (c && !strchr(allowed, c))
 			return -EINVAL;
 		path[i] = !dots ? c : c == '.' ? '/' : c == '/' ? '.' : c;
 	}
-	bool bad = strstr(path, "//") || strstr(path, "/../") || strstr(path, "/./") || path[n - 1] == '/' ||
-		   (n >= 3 && !strcmp(path + n - 3, "/..")) || (n >= 2 && !strcmp(path + n - 2, "/."));
+	bool bad = strstr(path, "//") || strstr(path, "/../") || strstr(path, "/./") ||
+		   path[n - 1] == '/' || (n >= 3 && !strcmp(path + n - 3, "/..")) ||
+		   (n >= 2 && !strcmp(path + n - 2, "/."));
 	return bad ? -EINVAL : 0;
 }
 
@@ -48,9 +51,9 @@ static bool of_interface(const char *path)
 enum sysctl_kind sysctl_kind(const char *key)
 {
 	static const char *const ipc[] = {
-		"kernel/auto_msgmni", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/msg_next_id",
-		"kernel/sem", "kernel/sem_next_id", "kernel/shmall", "kernel/shmmax", "kernel/shmmni",
-		"kernel/shm_next_id", "kernel/shm_rmid_forced",
+		"kernel/auto_msgmni", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni",
+		"kernel/msg_next_id", "kernel/sem", "kernel/sem_next_id", "kernel/shmall",
+		"kernel/shmmax", "kernel/shmmni", "kernel/shm_next_id", "kernel/shm_rmid_forced",
 	};
 	char path[SYSCTL_NAME_MAX];
 	if (to_path(key, path) < 0)
@@ -78,7 +81,8 @@ int sysctl_check(const char *key, bool ipc, bool uts, bool net, struct err *e)
 	if (kind == SYSCTL_KIND_NONE)
 		return err_set(e, EINVAL, "sysctl \"%s\": unknown, or not of a namespace", key);
 	if (!own)
-		return err_set(e, EINVAL, "sysctl \"%s\": the pod is in the host's %s namespace", key, names[kind]);
+		return err_set(e, EINVAL, "sysctl \"%s\": the pod is in the host's %s namespace",
+			       key, names[kind]);
 	return 0;
 }
 

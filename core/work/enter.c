@@ -96,8 +96,10 @@ static int mount_overlay(char **args, struct err *e)
 static void hide_program_fd(const char *program)
 {
 	static const char prefix[] = "/proc/self/fd/";
-	int fd = strncmp(program, prefix, sizeof(prefix) - 1) ? -1 : job_number(program + sizeof(prefix) - 1);
 	char magic[2] = "";
+	if (strncmp(program, prefix, sizeof(prefix) - 1))
+		return;
+	int fd = job_number(program + sizeof(prefix) - 1);
 	if (fd >= 0 && pread(fd, magic, 2, 0) == 2 && memcmp(magic, "#!", 2))
 		fd_set_cloexec(fd, 1);
 }
@@ -110,8 +112,12 @@ struct enter_plan {
 	int trees[TREES_MAX], n_trees;	/* of each --fdmount, in order */
 };
 
-static const struct { const char *name; int n; } options[] = {
-	{ "--errfd", 1 }, { "--chdir", 1 }, { "--argv0", 1 }, { "--overlay", 4 }, { "--fdmount", 2 }, { 0 },
+static const struct option {
+	const char *name;
+	int n;		/* words that follow */
+} options[] = {
+	{ "--errfd", 1 },   { "--chdir", 1 },   { "--argv0", 1 },
+	{ "--overlay", 4 }, { "--fdmount", 2 }, { 0 },
 };
 
 /* How many words the option at argv[i] takes in all; 0 if it is none. */

@@ -58,7 +58,8 @@ int mountinfo_read(struct mountinfos *all, struct err *e)
 	}
 	int cap = 0;
 	char *save = NULL;
-	for (char *line = strtok_r(text.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = strtok_r(text.data, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
 		if (all->n == cap) {
 			cap = cap ? 2 * cap : 64;
 			all->at = realloc(all->at, (size_t)cap * sizeof(*all->at));

@@ -54,7 +54,8 @@ static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
 			p->hostname = value;
 		else if (!strcmp(opt, "--shm") || !strcmp(opt, "--shm-in-ns"))
 			p->shm_size = value, p->shm_in_ns = !strcmp(opt, "--shm-in-ns");
-		else if (!strcmp(opt, "--sysctl") && strchr(value, '=') && p->n_sysctls < SYSCTLS_MAX)
+		else if (!strcmp(opt, "--sysctl") && strchr(value, '=') &&
+			 p->n_sysctls < SYSCTLS_MAX)
 			p->sysctls[p->n_sysctls++] = value;
 		else
 			return job_usage(e, opt);
@@ -183,7 +184,8 @@ int job_ns(int argc, char **argv, struct err *e)
 	auto_close int shm = -1;
 	if (p.shm_size && (shm = shm_make(p.shm_size, p.shm_in_ns, e)) < 0)
 		return shm;
-	int flags = (p.pin ? CLONE_NEWNET : 0) | (p.ipc ? CLONE_NEWIPC : 0) | (p.uts ? CLONE_NEWUTS : 0);
+	int flags = (p.pin ? CLONE_NEWNET : 0) | (p.ipc ? CLONE_NEWIPC : 0) |
+		    (p.uts ? CLONE_NEWUTS : 0);
 	if (flags && unshare(flags) < 0)
 		return err_sys(e, "make namespaces");
 	ret = set_up(&p, e);

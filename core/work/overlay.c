@@ -31,7 +31,8 @@ static int split(const char *lowers, struct layers *l, struct err *e)
 	char *save = NULL;
 	for (char *s = strtok_r(l->text, ":", &save); s; s = strtok_r(NULL, ":", &save)) {
 		if (l->n == LAYERS_MAX)
-			return err_set(e, E2BIG, "mount the rootfs: more than %d layers", LAYERS_MAX);
+			return err_set(e, E2BIG, "mount the rootfs: more than %d layers",
+				       LAYERS_MAX);
 		l->at[l->n++] = s;
 	}
 	return l->n ? 0 : err_set(e, EINVAL, "mount the rootfs: no layers");
@@ -69,8 +70,8 @@ static int explain(int fs, const char *what, struct err *e)
 }
 
 /* 1: this kernel, or a path that is too long, wants mount(2). */
-static int mount_by_fs(const char *target, const struct layers *l, const char *upper, const char *work,
-		       struct err *e)
+static int mount_by_fs(const char *target, const struct layers *l, const char *upper,
+		       const char *work, struct err *e)
 {
 	auto_close int fs = fsopen("overlay", FSOPEN_CLOEXEC);
 	if (fs < 0)
@@ -84,7 +85,8 @@ static int mount_by_fs(const char *target, const struct layers *l, const char *u
 			return 1;
 		return errno == ENAMETOOLONG ? 1 : explain(fs, l->at[i], e);
 	}
-	if (*upper && (set_string(fs, "upperdir", upper) < 0 || set_string(fs, "workdir", work) < 0))
+	if (*upper &&
+	    (set_string(fs, "upperdir", upper) < 0 || set_string(fs, "workdir", work) < 0))
 		return errno == ENAMETOOLONG ? 1 : explain(fs, upper, e);
 	if (*upper && fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
 		return explain(fs, "volatile", e);
@@ -109,8 +111,8 @@ static int add_folder(struct buf *options, const char *before, const char *path,
 	return 0;
 }
 
-static int mount_by_numbers(const char *target, const struct layers *l, const char *upper, const char *work,
-			    struct err *e)
+static int mount_by_numbers(const char *target, const struct layers *l, const char *upper,
+			    const char *work, struct err *e)
 {
 	struct buf options = { 0 };
 	int ret = 0;
@@ -141,7 +143,8 @@ static int mount_one(const char *target, const char *layer, struct err *e)
 	return 0;
 }
 
-int overlay_mount(const char *target, const char *lowers, const char *upper, const char *work, struct err *e)
+int overlay_mount(const char *target, const char *lowers, const char *upper, const char *work,
+		  struct err *e)
 {
 	struct layers l = { 0 };
 	int ret = split(lowers, &l, e);

@@ -7,4 +7,5 @@
  * 500), written to `upper` with `work` beside it.  upper "" makes it read-only.  What is written
  * is volatile: no sync, and void after a crash of the host.
  */
-int overlay_mount(const char *target, const char *lowers, const char *upper, const char *work, struct err *e);
+int overlay_mount(const char *target, const char *lowers, const char *upper, const char *work,
+		  struct err *e);

@@ -21,13 +21,15 @@ static int make_tmpfs(const char *size, struct err *e)
 		return err_sys(e, "make /dev/shm of %s bytes", size);
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(e, "make /dev/shm");
-	int fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	int fd = fsmount(fs, FSMOUNT_CLOEXEC,
+			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	return fd < 0 ? err_sys(e, "make /dev/shm: fsmount") : fd;
 }
 
 static bool can_be_cloned(int tmpfs)
 {
-	auto_close int clone = open_tree(tmpfs, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	auto_close int clone =
+		open_tree(tmpfs, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	return clone >= 0;
 }
 
@@ -39,7 +41,8 @@ static int make_root(int tmpfs, struct err *e)
 	/* Any folder will do. */
 	if (move_mount(tmpfs, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_sys(e, "mount /dev/shm");
-	if (chdir("/proc") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+	if (chdir("/proc") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0)
 		return err_sys(e, "make /dev/shm the root");
 	return 0;
 }

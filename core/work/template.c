@@ -34,7 +34,7 @@
 struct template {
 	char netns_dir[PATH_MAX], mnt_dir[PATH_MAX];
 	int host_ns;		/* the mount namespace we came from */
-	char parent[PATH_MAX];	/* mount point of what mnt_dir lies on; "": mnt_dir is a mount itself */
+	char parent[PATH_MAX];	/* mount point of what mnt_dir lies on; "": it is one itself */
 	bool parent_shared;
 };
 
@@ -78,7 +78,8 @@ static int share_root(const struct mountinfos *all, struct err *e)
 static int mount_netns_dir(const char *dir, struct err *e)
 {
 	struct mount_attr attr = { .propagation = MS_PRIVATE };
-	auto_close int tree = open_tree(AT_FDCWD, dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	auto_close int tree =
+		open_tree(AT_FDCWD, dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (tree < 0)
 		return err_sys(e, "clone %s", dir);
 	int alone = mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr));
@@ -134,7 +135,8 @@ static int empty_netns_dir(const struct template *t, struct err *e)
 		if (!mountinfo_below(point, t->netns_dir) || !strcmp(point, t->netns_dir))
 			continue;
 		/* EINVAL: hidden below another mount, nobody gets there. */
-		if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT) {
+		if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
+		    errno != ENOENT) {
 			ret = err_sys(e, "unmount %s in the template", point);
 			break;
 		}
@@ -161,10 +163,12 @@ static int make_mnt_unseen(const struct template *t, int host_parent, struct err
 	ret = make_mnt_private(t, e);
 	if (ret < 0)
 		return ret;
-	if (move_mount(host_parent, "", parent, "",
-		       MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0)
+	unsigned flags = MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+	if (move_mount(host_parent, "", parent, "", flags) == 0)
 		return 0;
-	return errno == EINVAL || errno == ENOSYS ? -ENOSYS : err_sys(e, "let %s join its peer group again", t->parent);
+	if (errno == EINVAL || errno == ENOSYS)
+		return -ENOSYS;
+	return err_sys(e, "let %s join its peer group again", t->parent);
 }
 
 static int begin_namespace(const struct template *t, struct err *e)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # crisp-work: the template mount namespace, enter, pod namespaces, pins.  Runs in a mount
 # namespace of its own that plays the host.
-import ctypes, os, re, socket, statistics, subprocess, sys, tempfile, time
+import atexit, os, re, socket, statistics, subprocess, sys, tempfile, time
 
 if os.environ.get("CRISP_WORK_T") != "inside":
     os.environ["CRISP_WORK_T"] = "inside"
@@ -11,10 +11,18 @@ BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
 WORK = os.path.abspath(f"{BUILD}/libexec/crisp-work")
 BUSYBOX = "/bin/busybox"
-libc = ctypes.CDLL(None, use_errno=True)
 tests = failed = 0
 T = tempfile.mkdtemp(prefix="crisp-work-t.")
 subprocess.run(["mount", "-t", "tmpfs", "host", T], check=True)   # all of ours goes with it
+
+
+@atexit.register
+def clean_up():
+    os.chdir("/")
+    subprocess.run(["umount", "-R", "-l", T])
+    os.rmdir(T)
+
+
 NETNS, STATE = f"{T}/netns", f"{T}/state"
 
 
@@ -319,8 +327,5 @@ made = []
 both = median(make_and_drop, 20)
 print(f"# a program {plain:.2f} ms, entered {entered:.2f} ms, with an overlay {rooted:.2f} ms, ns and unpin {both:.2f} ms")
 
-os.chdir("/")
-subprocess.run(["umount", "-R", "-l", T])
-os.rmdir(T)
 print(f"1..{tests}")
 sys.exit(1 if failed else 0)

@@ -63,14 +63,16 @@ static void test_sysctls(void)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
 		ok(sysctl_kind(cases[i].key) == cases[i].kind, "kind of \"%s\"", cases[i].key);
 	struct err e = { 0 };
-	ok(sysctl_check("net.ipv4.ip_forward", true, true, false, &e) == -EINVAL && strstr(e.msg, "network") &&
-	   strstr(e.msg, "net.ipv4.ip_forward"), "on the host's network: %s", e.msg);
+	ok(sysctl_check("net.ipv4.ip_forward", true, true, false, &e) == -EINVAL &&
+	   strstr(e.msg, "network") && strstr(e.msg, "net.ipv4.ip_forward"),
+	   "on the host's network: %s", e.msg);
 	ok(sysctl_check("kernel.shmmax", true, false, false, NULL) == 0, "of an own ipc namespace");
 
-	const char *late[] = { "net.ipv4.ip_forward", "1", "net.ipv4.conf.eth0.arp_filter", "1", NULL };
+	const char *late[] = { "net.ipv4.ip_forward", "1", "net.ipv4.conf.eth0.mtu", "1", NULL };
 	const char *early[] = { "net.ipv4.ip_forward", "1", NULL };
 	struct sandbox_ns ns = { .pin = "/x", .sysctls = late };
-	ok(sandboxfs_has_late_sysctls(&ns) && sandboxfs_check_sysctls(&ns, NULL) == 0, "late ones are seen");
+	ok(sandboxfs_has_late_sysctls(&ns) && sandboxfs_check_sysctls(&ns, NULL) == 0,
+	   "late ones are seen");
 	ns.sysctls = early;
 	ok(!sandboxfs_has_late_sysctls(&ns), "and not seen where there are none");
 	ns.pin = NULL;
@@ -81,16 +83,19 @@ static void test_sysctls(void)
 
 static void test_files(void)
 {
-	const char *servers[] = { "10.0.0.1", "fd00::1" }, *searches[] = { "a.local", "b" }, *options[] = { "ndots:5" };
+	const char *servers[] = { "10.0.0.1", "fd00::1" }, *searches[] = { "a.local", "b" };
+	const char *options[] = { "ndots:5" };
 	struct sandbox_dns dns = { servers, searches, options, 2, 2, 1 };
 	struct err e = { 0 };
-	ok(sandboxfs_write_files(dir, "pod-1", &dns, "10.1.0.2\tpod-1", &e) == 0, "write: %s", err_text(&e));
-	ok(!strcmp(content("resolv.conf"), "search a.local b\nnameserver 10.0.0.1\nnameserver fd00::1\noptions ndots:5\n"),
-	   "resolv.conf");
+	ok(sandboxfs_write_files(dir, "pod-1", &dns, "10.1.0.2\tpod-1", &e) == 0, "write: %s",
+	   err_text(&e));
+	ok(!strcmp(content("resolv.conf"), "search a.local b\nnameserver 10.0.0.1\n"
+		   "nameserver fd00::1\noptions ndots:5\n"), "resolv.conf");
 	ok(!strcmp(content("hostname"), "pod-1\n"), "hostname");
 	const char *hosts = content("hosts");
 	size_t n = strlen(hosts);
-	ok(n >= 16 && !strcmp(hosts + n - 16, "\n10.1.0.2\tpod-1\n"), "hosts ends with the pod's own line");
+	ok(n >= 16 && !strcmp(hosts + n - 16, "\n10.1.0.2\tpod-1\n"),
+	   "hosts ends with the pod's own line");
 	struct buf host = { 0 };
 	file_read(AT_FDCWD, "/etc/hosts", 1 << 20, &host, NULL);
 	ok(!host.len || !strncmp(hosts, host.data, host.len - 1), "before it are the host's");
@@ -103,10 +108,12 @@ static void test_files(void)
 	ok(!strcmp(content("resolv.conf"), host.len ? host.data : ""), "the host's resolv.conf");
 	buf_free(&host);
 	searches[1] = "b\nnameserver 6.6.6.6";
-	ok(sandboxfs_write_files(dir, "h", &dns, NULL, &e) == -EINVAL && strstr(e.msg, "searches[1]"),
+	ok(sandboxfs_write_files(dir, "h", &dns, NULL, &e) == -EINVAL &&
+	   strstr(e.msg, "searches[1]"),
 	   "no line is smuggled in: %s", e.msg);
 	err_clear(&e);
-	ok(sandboxfs_write_files(path("missing"), "h", NULL, NULL, &e) == -ENOENT, "no folder: %s", e.msg);
+	ok(sandboxfs_write_files(path("missing"), "h", NULL, NULL, &e) == -ENOENT, "no folder: %s",
+	   e.msg);
 }
 
 static void test_reply(void)
@@ -117,13 +124,15 @@ static void test_reply(void)
 	ok(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0, "a socket");
 	ok(reply_receive(pair[0], letters, fds, NULL) == -EPROTO, "nothing was handed over");
 	int send[2] = { pair[0], pair[1] };
-	ok(reply_send(pair[1], "ab", send, &e) == 0 && reply_receive(pair[0], letters, fds, &e) == 0 &&
-	   !strcmp(letters, "ab") && (fcntl(fds[1], F_GETFD) & FD_CLOEXEC), "two fds: %s", err_text(&e));
+	ok(reply_send(pair[1], "ab", send, &e) == 0 &&
+	   reply_receive(pair[0], letters, fds, &e) == 0 && !strcmp(letters, "ab") &&
+	   (fcntl(fds[1], F_GETFD) & FD_CLOEXEC), "two fds: %s", err_text(&e));
 	close(fds[0]);
 	close(fds[1]);
-	ok(reply_send(pair[1], "", NULL, &e) == 0 && reply_receive(pair[0], letters, fds, &e) == 0 && !letters[0],
-	   "no fds");
-	ok(write(pair[1], "abc", 3) == 3 && reply_receive(pair[0], letters, fds, &e) == -EPROTO, "letters without fds");
+	ok(reply_send(pair[1], "", NULL, &e) == 0 &&
+	   reply_receive(pair[0], letters, fds, &e) == 0 && !letters[0], "no fds");
+	ok(write(pair[1], "abc", 3) == 3 && reply_receive(pair[0], letters, fds, &e) == -EPROTO,
+	   "letters without fds");
 	close(pair[1]);
 	ok(reply_receive(pair[0], letters, fds, NULL) == -EPROTO, "the end");
 	close(pair[0]);
@@ -159,17 +168,20 @@ static void script(const char *text)
 
 static void test_workers(struct sandboxfs *fs)
 {
-	const char *sysctls[] = { "kernel.shmmax", "7", "net.ipv4.conf.eth0.mtu", "8", "net.ipv4.ip_forward", "9", NULL };
-	struct sandbox_ns ns = { .pin = "/pin", .ipc = true, .uts = true, .shm = true, .hostname = "h",
-				 .sysctls = sysctls };
+	const char *sysctls[] = { "kernel.shmmax", "7", "net.ipv4.conf.eth0.mtu", "8",
+				  "net.ipv4.ip_forward", "9", NULL };
+	struct sandbox_ns ns = { .pin = "/pin", .ipc = true, .uts = true, .shm = true,
+				 .hostname = "h", .sysctls = sysctls };
 	script("echo \"$@\" > ${0%/*}/args; echo noise >&2; echo \"no such luck\" >&2; exit 1");
 	sandboxfs_make_ns(fs, pool, &ns, 10000, handle_ns, NULL);
 	ok(calls == 0, "no answer from inside the call");
 	loop_run(loop);
-	ok(calls == 1 && got_ret == -EIO && strstr(got_err.msg, "no such luck") && got_fds.net == -1,
+	ok(calls == 1 && got_ret == -EIO && strstr(got_err.msg, "no such luck") &&
+	   got_fds.net == -1,
 	   "a worker that fails: %s", got_err.msg);
-	ok(!strcmp(content("args"), "ns --net /pin --ipc --uts --hostname h --shm 67108864 --sysctl kernel.shmmax=7 "
-		   "--sysctl net.ipv4.ip_forward=9\n"), "what it was told: %s", content("args"));
+	ok(!strcmp(content("args"), "ns --net /pin --ipc --uts --hostname h --shm 67108864 "
+		   "--sysctl kernel.shmmax=7 --sysctl net.ipv4.ip_forward=9\n"),
+	   "what it was told: %s", content("args"));
 	script("exit 0");
 	sandboxfs_make_ns(fs, pool, &ns, 10000, handle_ns, NULL);
 	loop_run(loop);
@@ -192,7 +204,12 @@ static void test_workers(struct sandboxfs *fs)
 	sandboxfs_late_sysctls(fs, pool, &ns, -1, 0, handle_done, NULL);
 	loop_run(loop);
 	ok(calls == before + 1, "a pool that goes takes its worker along, unheard");
-	ok(!strcmp(content("args"), "sysctl /pin net.ipv4.conf.eth0.mtu=8\n"), "late sysctls: %s", content("args"));
+	ok(!strcmp(content("args"), "sysctl /pin net.ipv4.conf.eth0.mtu=8\n"), "late sysctls");
+}
+
+static void make_file(const char *name)
+{
+	close(open(path(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 }
 
 static void test_pins(struct sandboxfs *fs)
@@ -202,11 +219,11 @@ static void test_pins(struct sandboxfs *fs)
 	mkdir(path("netns"), 0755);
 	const char *names[] = { "crisp-one", "other", "crisp-" };
 	for (int i = 0; i < 3; i++)
-		close(open(pool_printf(pool, "%s/netns/%s", dir, names[i]), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+		make_file(pool_printf(pool, "netns/%s", names[i]));
 	ok(sandboxfs_pins(fs, pool, &ids, NULL) == 0 && ids[0] && !strcmp(ids[0], "one") && !ids[1],
 	   "pins of our prefix, by id");
 	for (int i = 0; i < 200; i++)
-		close(open(pool_printf(pool, "%s/netns/crisp-%d", dir, i), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+		make_file(pool_printf(pool, "netns/crisp-%d", i));
 	size_t n = 0;
 	sandboxfs_pins(fs, pool, &ids, NULL);
 	while (ids[n])

@@ -493,7 +493,8 @@ struct crisp_ops {
 	int (*checkpoint)(struct crisp_instance *i, struct crisp_req *r,
 			  const struct crisp_checkpoint_args *a);
 	int (*restore)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *a);
-	/* A.  A new host meets an old container -> status, pid, wait_status; -ENOENT. */
+	/* A.  A new host meets an old container -> status (UNKNOWN: as its record says), pid,
+	 * wait_status; -ENOENT. */
 	int (*attach)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_attach_args *a);
 	/* A.  Connect to a TCP port inside the sandbox -> fd.  NULL: the host dials in the netns. */
 	int (*port_forward)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_port_args *a);

@@ -178,13 +178,29 @@ static inline struct answer bench_kill(struct plug_handler *h, const char *id, i
 	return bench_ask(h, PLUG_OP_KILL, &(struct crisp_kill_args){ .id = id, .signo = signo });
 }
 
-/* Wait for a child of ours, by its pidfd, which is closed. */
+static inline void bench_tick(struct loop_timer *t)
+{
+	loop_stop(t->loop);
+}
+
+/* Wait for a child of ours, by its pidfd, which is closed.  The loop goes on meanwhile: an end may
+ * need its reaping. */
 static inline int bench_wait(int pidfd)
 {
+	struct loop_timer *t = pool_new_struct(bench.pool, struct loop_timer);
 	siginfo_t si = { 0 };
-	if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)pidfd, &si, WEXITED) < 0)
-		return -errno;
+	loop_timer_start(t, bench.loop, bench.pool, 5, 5, bench_tick, NULL);
+	int ret = 0;
+	for (int i = 0; i < 4000; i++) {
+		ret = waitid((idtype_t)3 /* P_PIDFD */, (id_t)pidfd, &si, WEXITED | WNOHANG);
+		if (ret < 0 || si.si_pid)
+			break;
+		loop_run(bench.loop);
+	}
+	loop_timer_stop(t);
 	close(pidfd);
+	if (ret < 0 || !si.si_pid)
+		return ret < 0 ? -errno : -ETIMEDOUT;
 	return si.si_code == CLD_EXITED ? W_EXITCODE(si.si_status, 0) : si.si_status;
 }
 

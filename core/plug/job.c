@@ -95,8 +95,8 @@ static void log_close(struct crisp_job *j)
 	j->log_fd = -1;
 }
 
-/* The write end for the child. */
-static int log_open(struct crisp_job *j, struct pool *p)
+/* *fd: the write end for the child. */
+static int log_open(struct crisp_job *j, struct pool *p, int *fd)
 {
 	int fds[2];
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -104,7 +104,8 @@ static int log_open(struct crisp_job *j, struct pool *p)
 	fd_set_nonblock(fds[0]);
 	j->log_fd = fds[0];
 	loop_io_start(&j->log, j->host->handler->plug->loop, j->pool, fds[0], LOOP_READ, handle_log, j);
-	return pool_fd(p, fds[1])->fd;
+	*fd = pool_fd(p, fds[1])->fd;
+	return 0;
 }
 
 static bool is_error(const char *level)
@@ -112,8 +113,16 @@ static bool is_error(const char *level)
 	return level && (!strcmp(level, "error") || !strcmp(level, "fatal") || !strcmp(level, "panic"));
 }
 
-/* What the last line says that tells of an error, or the last one that is no JSON: crisp-work's
- * own, or a program's that keeps to no format. */
+static bool readable(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)s[i] < ' ' && s[i] != '\t')
+			return false;
+	return n && utf8_valid(s, n) == n;
+}
+
+/* What the last line says that tells of an error, or the last one that is readable but no JSON:
+ * crisp-work's own, or a program's that keeps to no format. */
 static const char *last_error(struct crisp_job *j, struct pool *p)
 {
 	const char *plain = NULL;
@@ -128,8 +137,8 @@ static const char *last_error(struct crisp_job *j, struct pool *p)
 			json_parse(p, text, end - at, &line, NULL);
 		if (is_error(json_str(json_get(line, "level"))) && json_str(json_get(line, "msg")))
 			return json_str(json_get(line, "msg"));
-		if (end > at && !line && !plain)
-			plain = utf8_clean(p, pool_strndup(p, text, end - at), strnlen(text, end - at));
+		if (!line && !plain && readable(text, end - at))
+			plain = pool_strndup(p, text, end - at);
 		end = at ? at - 1 : 0;
 	}
 	return plain;
@@ -258,7 +267,7 @@ static int mount_args(struct crisp_job *j, const struct crisp_mount *m, struct a
 }
 
 /* Have crisp-work enter the template namespace, mount, and become the program. */
-static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds)
+static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds, int log_fd)
 {
 	const struct crisp_rootfs *root = j->plan.rootfs;
 	struct plug *pl = j->host->handler->plug;
@@ -267,10 +276,21 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 		n_argv++;
 	while (root->mounts && root->mounts[n_mounts])
 		n_mounts++;
-	struct argv a = { .at = pool_alloc(j->pool, (n_argv + n_mounts * 6 + 16) * sizeof(char *)) };
+	struct argv a = { .at = pool_alloc(j->pool, (n_argv + n_mounts * 6 + 24) * sizeof(char *)) };
 	arg(&a, "enter");
 	arg(&a, pool_printf(j->pool, "%d", FD_NS));
 	fds[sp->n_fds++] = (struct spawn_fd){ pl->opt.mntns_fd, FD_NS };
+	if (log_fd >= 0) {	/* stderr may be the container's: its words go where the program's go */
+		arg(&a, "--errfd");
+		arg(&a, pool_printf(j->pool, "%d", FD_ERR));
+		fds[sp->n_fds++] = (struct spawn_fd){ log_fd, FD_ERR };
+	}
+	if (j->plan.cwd) {
+		arg(&a, "--chdir");
+		arg(&a, j->plan.cwd);
+	}
+	arg(&a, "--argv0");
+	arg(&a, j->plan.argv[0]);
 	int fd_mounts = 0;
 	for (size_t i = 0; i < n_mounts; i++) {
 		int ret = mount_args(j, root->mounts[i], &a, sp, fds, &fd_mounts);
@@ -319,12 +339,12 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 			return fd;
 		fds[sp.n_fds++] = (struct spawn_fd){ fd, plan->blobs[i].target };
 	}
-	if (plan->log_target > 0) {
-		int fd = log_open(j, tmp);
-		if (fd < 0)
-			return fd;
-		fds[sp.n_fds++] = (struct spawn_fd){ fd, plan->log_target };
-	}
+	bool apart = plan->rootfs && pl->opt.mntns_fd >= 0;
+	int log_fd = -1;
+	if ((plan->log_target > 0 || apart) && log_open(j, tmp, &log_fd) < 0)
+		return -j->err.code;
+	if (plan->log_target > 0)
+		fds[sp.n_fds++] = (struct spawn_fd){ log_fd, plan->log_target };
 	sp.exe_fd = exe_fd;
 	sp.path = plan->path;
 	sp.argv = plan->argv;
@@ -340,8 +360,8 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 		int64_t left = plan->deadline_ns - clock_mono_ns();
 		sp.timeout_ms = left > 1000000 ? (uint64_t)left / 1000000 : 1;
 	}
-	if (plan->rootfs && pl->opt.mntns_fd >= 0) {
-		int ret = wrap(j, &sp, fds);
+	if (apart) {
+		int ret = wrap(j, &sp, fds, log_fd);
 		if (ret < 0)
 			return ret;
 	} else if (plan->rootfs && plan->rootfs->mounts && plan->rootfs->mounts[0]) {

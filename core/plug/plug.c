@@ -13,7 +13,7 @@
 #include "core/plug/module.h"
 #include "core/plug/seal.h"
 
-enum { TIMEOUT_MS = 120000, PROBE_TIMEOUT_MS = 10000, PROBE_AGAIN_MS = 5000, HANDLER_NAME_MAX = 63 };
+enum { TIMEOUT_MS = 120000, PROBE_TIMEOUT_MS = 5000, PROBE_AGAIN_MS = 5000, HANDLER_NAME_MAX = 63 };
 
 static const char *const state_names[] = {
 	[PLUG_STATE_LOADING] = "loading", [PLUG_STATE_READY] = "ready",

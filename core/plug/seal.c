@@ -49,9 +49,8 @@ struct seal_wait {
 	void *data;
 };
 
-static void handle_tell(struct loop_defer *d)
+static void tell(struct seal *s)
 {
-	struct seal *s = d->data;
 	struct err e = s->err;
 	struct list waits;
 	struct list *at;
@@ -67,6 +66,11 @@ static void handle_tell(struct loop_defer *d)
 	}
 }
 
+static void handle_tell(struct loop_defer *d)
+{
+	tell(d->data);
+}
+
 static void handle_copied(void *data, struct spawn_result *r)
 {
 	struct seal *s = data;
@@ -76,7 +80,7 @@ static void handle_copied(void *data, struct spawn_result *r)
 		s->state = SEAL_STATE_NONE;
 	else
 		s->state = SEAL_STATE_DONE;
-	handle_tell(&s->tell);
+	tell(s);
 }
 
 static void copy(struct seal *s)

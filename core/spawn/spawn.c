@@ -22,13 +22,13 @@
 #include "core/base/pool.h"
 #include "core/loop/loop.h"
 
-enum { FDS_MAX = 64, FD_HIGH = 200, CHILD_STACK = 64 << 10, SWEEP_MS = 2000, STRANGER_AGE_MS = 300000, DRAIN_MS = 1000 };
+enum { FDS_MAX = 64, FD_HIGH = 200, CHILD_STACK = 64 << 10, SWEEP_MS = 1000, STRANGER_AGE_MS = 500, DRAIN_MS = 1000 };
 
 struct spawner {
 	struct pool_res res;
 	struct loop *loop;
 	unsigned limit, running, waiting;
-	struct list queue;
+	struct list queue, started;	/* started: oldest first */
 	const int *cgroup_procs;
 	size_t n_cgroup_procs;
 	struct loop_timer sweep;
@@ -50,8 +50,9 @@ struct stream {
 
 struct spawn {
 	struct pool_res res;		/* in the caller's pool */
-	struct list link;		/* in the queue */
+	struct list link;		/* in the queue, then among the started */
 	struct spawner *spawner;
+	int64_t started_ns;
 	struct pool *pool;		/* own */
 	enum spawn_state state;
 	struct spawn_plan plan;
@@ -279,6 +280,7 @@ static void release_slot(struct spawn *sp)
 		list_del(&sp->link);
 		sp->spawner->waiting--;
 	} else if (sp->state == SPAWN_STATE_RUNNING && !sp->plan.uncounted) {
+		list_del(&sp->link);
 		sp->spawner->running--;
 	}
 	sp->state = SPAWN_STATE_ENDED;
@@ -375,6 +377,9 @@ static void start(struct spawn *sp)
 	struct spawner *s = sp->spawner;
 	struct child_args a = { .plan = &sp->plan, .spawner = s, .std = { -1, -1, -1 } };
 	list_del(&sp->link);
+	if (!sp->plan.uncounted)
+		list_append(&s->started, &sp->link);
+	sp->started_ns = clock_mono_ns();
 	s->waiting--;
 	s->running += !sp->plan.uncounted;
 	sp->state = SPAWN_STATE_RUNNING;
@@ -511,9 +516,18 @@ int spawn_check(const struct spawn_result *r, const char *what, struct err *e)
 }
 
 /*
- * Strangers: as subreaper we inherit what the engines leave behind.  A zombie that nobody
- * watches is reaped only while no program runs whose answer may still name its pid.
+ * Strangers: as subreaper we inherit what the engines leave behind, and a pid namespace can't end
+ * while a zombie of it is unreaped.  A zombie that nobody watches may be the one that a program
+ * under way is about to name: it is reaped once all that ran when it was first seen have ended.
  */
+static bool may_be_named(const struct spawner *s)
+{
+	if (clock_mono_ns() - s->stranger_ns < (int64_t)STRANGER_AGE_MS * 1000000)
+		return true;
+	return !list_empty(&s->started) &&
+	       container_of(s->started.next, struct spawn, link)->started_ns <= s->stranger_ns;
+}
+
 static void handle_sweep(struct loop_timer *t)
 {
 	struct spawner *s = t->data;
@@ -527,8 +541,7 @@ static void handle_sweep(struct loop_timer *t)
 			s->stranger = si.si_pid;
 			s->stranger_ns = clock_mono_ns();
 		}
-		bool old = clock_mono_ns() - s->stranger_ns > (int64_t)STRANGER_AGE_MS * 1000000;
-		if ((s->running || s->waiting) && !old)
+		if (may_be_named(s))
 			return;
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 	}
@@ -550,6 +563,7 @@ struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, cons
 	s->cgroup_procs = cgroup_procs;
 	s->n_cgroup_procs = n_cgroup_procs;
 	list_init(&s->queue);
+	list_init(&s->started);
 	s->stack = aligned_alloc(16, CHILD_STACK);
 	if (!s->stack)
 		abort();

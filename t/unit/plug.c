@@ -121,7 +121,7 @@ static void test_cli(void)
 	ok(x.ret == 0 && atoi(x.data + 1) == a.pid, "pids %s", x.data);
 	ok(bench_kill(h, "c3", SIGTERM).ret == 0 && bench_wait(a.pidfd) == SIGTERM, "killed");
 	ok(bench_simple(h, PLUG_OP_DELETE, "c3", 0).ret == 0, "deleted after that");
-	ok(bench_simple(h, PLUG_OP_PORT_FORWARD, "c3", 0).ret == -ENOSYS, "what it hasn't got");
+	ok(bench_ask(h, PLUG_OP_PORT_FORWARD, &(struct crisp_port_args){ .id = "c3" }).ret == -ENOSYS, "what it hasn't got");
 }
 
 static void test_ends(void)

@@ -1,0 +1,45 @@
+#pragma once
+/*
+ * Inside the engines crun and runc: one body for both, told apart by a profile.
+ *
+ *	cli.c		the ABI: an operation is a command line of the OCI runtime
+ *	options.c	the handler's options, the program's path
+ *	crun.c, runc.c	the profiles, each with the symbol of its plugin
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engines/engine.h"
+
+struct cli_profile {
+	const char *name;		/* of the program too */
+	unsigned rro_major, rro_minor;	/* the first version that knows the mount option rro */
+};
+
+/* The plugin's own, in crun.c or runc.c. */
+extern const struct cli_profile cli_profile;
+extern const struct crisp_ops cli_ops;
+
+#define CLI_CAPS                                                                                   \
+	(CRISP_CAP_EXIT_BY_PID | CRISP_CAP_STDIO_FD | CRISP_CAP_TTY_CONSOLE_SOCKET |               \
+	 CRISP_CAP_ROOTFS_MOUNTED | CRISP_CAP_STATS_HOST_CGROUP | CRISP_CAP_PID_IS_HOST |          \
+	 CRISP_CAP_NETNS_BY_PATH | CRISP_CAP_SHARED_PIDNS | CRISP_CAP_USERNS |                     \
+	 CRISP_CAP_RRO_MOUNTS | CRISP_CAP_HOTPLUG_RESOURCES)
+
+#define CLI_OPTIONS                                                                                \
+	"{\"path\":\"string: the program; found in the usual folders\","                           \
+	"\"root\":\"string: where it keeps its state\","                                           \
+	"\"systemd_cgroup\":\"bool: cgroups through systemd\"}"
+
+enum { CLI_PATH_MAX = 1024 };
+
+struct cli_options {
+	char path[CLI_PATH_MAX];	/* "": look for it */
+	char root[CLI_PATH_MAX];
+	bool systemd_cgroup;
+};
+
+/* 0 or -EINVAL with words. */
+int cli_options_read(struct cli_options *o, const char *json, const char *state_dir, char *msg, uint32_t cap);
+/* The program, in found or o->path; NULL when it is nowhere. */
+const char *cli_program(const struct cli_options *o, char found[CLI_PATH_MAX]);

@@ -294,7 +294,7 @@ struct outcome {
 
 static void read_answer(const struct crisp_net_exit *x, struct outcome *o)
 {
-	yajl_val v = yajl_tree_parse(x->out, NULL, 0);
+	yajl_val v = x->wait_status == 0 ? yajl_tree_parse(x->out, NULL, 0) : NULL;
 	yajl_val code = yajl_tree_get(v, (const char *[]){ "errno", NULL }, yajl_t_number);
 	yajl_val msg = yajl_tree_get(v, (const char *[]){ "msg", NULL }, yajl_t_string);
 	if (code && YAJL_IS_INTEGER(code)) {

@@ -85,7 +85,8 @@ class Drive:
 
     def end(self):
         self.p.stdin.close()
-        self.p.wait()
+        if self.p.wait() != 0:
+            ok(False, "the core ends well", self.p.returncode)
         running.remove(self.p)
 
     def kill(self):
@@ -170,33 +171,42 @@ def test_pods(d):
     serve("p2", "two", 80)
     serve("world", "world", 80)
     serve(None, "node", 7000)
-    ip = a["ip"]
-    ok(ping("p1", b["ip"]) and ping("p2", ip), "pods ping each other")
-    ok(ping("p1", "127.0.0.1"), "the loopback is up")
-    ok(ask("p2", "tcp", ip, 80) == f"one {b['ip']}", "TCP between pods, addresses as they are")
-    ok(ask("p1", "tcp", "10.213.0.1", 7000) == f"node {ip}", "a pod reaches the node")
-    ok(ask(None, "tcp", ip, 80) == "one 10.213.0.1", "the node reaches a pod")
-    ok(ask("p1", "tcp", "192.0.2.2", 80) == "world 192.0.2.1", "a pod reaches the world, masqueraded")
-    ok(ask("p1", "udp", "192.0.2.2", 80) == "world 192.0.2.1", "and by UDP")
-    for proto in ("tcp", "udp"):
-        ok(ask("world", proto, "192.0.2.1", 8080) == "one 192.0.2.2", f"host port {proto} from the world, its address kept")
-        ok(ask(None, proto, "127.0.0.1", 8080).startswith("one "), f"host port {proto} from 127.0.0.1")
-        ok(ask(None, proto, "192.0.2.1", 8080).startswith("one "), f"host port {proto} from the node by its address")
-        ok(ask("p2", proto, "192.0.2.1", 8080).startswith("one "), f"host port {proto} from another pod")
-        ok(ask("p2", proto, "10.213.0.1", 8080).startswith("one "), f"host port {proto} from another pod by the gateway")
-        ok(ask("p1", proto, "192.0.2.1", 8080).startswith("one "), f"host port {proto} from the pod itself")
-    ok(ask(None, "tcp", "127.0.0.1", 8081).startswith("one "), "host IP 127.0.0.1 from there")
-    ok(not ask("world", "tcp", "192.0.2.1", 8081).startswith("one"), "and not from the world")
-    ok(ask("world", "tcp", "192.0.2.1", 8082) == "one 192.0.2.2", "host IP of the node from the world")
-    ok(not ask(None, "tcp", "127.0.0.1", 8082).startswith("one"), "and not from 127.0.0.1")
-    ok(not ask("world", "tcp", ip, 80).startswith("one"), "the world has no route to pods (the test's own premise)")
-
-    sh(*inside("p1", "ip", "route", "add", "127.0.0.1/32", "via", "10.213.0.1"), check=False)
-    sh(*inside("p1", "ip", "route", "del", "local", "127.0.0.1", "table", "local"), check=False)
-    sh(*inside("p1", "ip", "route", "del", "local", "127.0.0.0/8", "table", "local"), check=False)
-    sh(*inside("p1", "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"), check=False)
+    test_talk(a, b, "")
+    knob = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    if os.path.exists(knob):
+        open(knob, "w").write("1")
+        test_talk(a, b, ", br_netfilter on")
+        open(knob, "w").write("0")
+    sh(*inside("p1", "ip", "route", "del", "local", "127.0.0.1", "table", "local"))
+    sh(*inside("p1", "ip", "route", "del", "local", "127.0.0.0/8", "table", "local"))
+    sh(*inside("p1", "ip", "route", "add", "127.0.0.1/32", "via", "10.213.0.1", "src", a["ip"]))
+    sh(*inside("p1", "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"))
     ok(not ask("p1", "tcp", "127.0.0.1", 7000).startswith("node"), "a pod doesn't reach the node's loopback")
     return a, b
+
+
+def test_talk(a, b, how):
+    ip = a["ip"]
+    ok(ping("p1", b["ip"]) and ping("p2", ip), "pods ping each other" + how)
+    ok(ping("p1", "127.0.0.1"), "the loopback is up" + how)
+    ok(ask("p2", "tcp", ip, 80) == f"one {b['ip']}", "TCP between pods, addresses as they are" + how)
+    ok(ask("p1", "tcp", "10.213.0.1", 7000) == f"node {ip}", "a pod reaches the node" + how)
+    ok(ask(None, "tcp", ip, 80) == "one 10.213.0.1", "the node reaches a pod" + how)
+    ok(ask("p1", "tcp", "192.0.2.2", 80) == "world 192.0.2.1", "a pod reaches the world, masqueraded" + how)
+    ok(ask("p1", "udp", "192.0.2.2", 80) == "world 192.0.2.1", "and by UDP" + how)
+    for proto in ("tcp", "udp"):
+        for ns, at, words in (("world", "192.0.2.1", "the world"), (None, "127.0.0.1", "127.0.0.1"),
+                              (None, "192.0.2.1", "the node by its address"), ("p2", "192.0.2.1", "another pod"),
+                              ("p2", "10.213.0.1", "another pod by the gateway"), ("p1", "192.0.2.1", "the pod itself"),
+                              ("p1", "10.213.0.1", "the pod itself by the gateway")):
+            answer = ask(ns, proto, at, 8080)
+            ok(answer.startswith("one "), f"host port {proto} from {words}{how}", answer)
+        ok(ask("world", proto, "192.0.2.1", 8080) == "one 192.0.2.2", f"the world's address is kept{how}")
+    ok(ask(None, "tcp", "127.0.0.1", 8081).startswith("one "), "host IP 127.0.0.1 from there" + how)
+    ok(not ask("world", "tcp", "192.0.2.1", 8081).startswith("one"), "and not from the world" + how)
+    ok(ask("world", "tcp", "192.0.2.1", 8082) == "one 192.0.2.2", "host IP of the node from the world" + how)
+    ok(not ask(None, "tcp", "127.0.0.1", 8082).startswith("one"), "and not from 127.0.0.1" + how)
+    ok(not ask("world", "tcp", ip, 80).startswith("one"), "the world has no route to pods (the test's own premise)" + how)
 
 
 def test_conflicts(d, a):

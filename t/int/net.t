@@ -287,6 +287,19 @@ def test_recovery(d, a, b):
     return d
 
 
+def test_firewall(d, a, b):
+    """A node whose iptables drop what they don't know, as Docker leaves them."""
+    sh("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority filter; policy drop; };"
+       "add rule ip filter FORWARD ip saddr 198.51.100.1 drop")
+    ok(not ask("p1", "tcp", "192.0.2.2", 80).startswith("world"), "the firewall drops (the test's own premise)")
+    for i in range(2):
+        d.tell("gc", pod_id(1), pod_id(2))
+        d.settle()
+    ok(ask("p1", "tcp", "192.0.2.2", 80) == "world 192.0.2.1", "a pod reaches the world through a closed firewall")
+    ok(ask("world", "tcp", "192.0.2.1", 8080) == "one 192.0.2.2", "and the world its host port")
+    ok(sh("nft", "list", "chain", "ip", "filter", "FORWARD").count("crnt0") == 4, "by two rules, once")
+
+
 def test_gone(d):
     """Namespaces that go before the detach, detaches of what never was."""
     netns(9)
@@ -425,6 +438,7 @@ def main():
     test_conflicts(d, a)
     test_stale_udp(d, a)
     d = test_recovery(d, a, b)
+    test_firewall(d, a, b)
     test_gone(d)
     d.end()
     d = test_killed_worker(a, b)
@@ -435,7 +449,8 @@ def main():
     d.end()
     test_small()
     sh(BRIDGE, "cleanup", "crnt0", "crnt")
-    ok(sh("nft", "list", "ruleset") == "", "cleanup leaves no table", sh("nft", "list", "ruleset"))
+    left = sh("nft", "list", "ruleset")
+    ok("crnt" not in left and "198.51.100.1" in left, "cleanup leaves no table, and no rule in others'", left)
     ok("crnt" not in sh("ip", "-o", "link"), "and no bridge")
     sh(BRIDGE, "cleanup", "crnt0", "crnt")
     ok(True, "cleanup of nothing is fine")

@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <libmnl/libmnl.h>
@@ -26,6 +27,9 @@ struct rules {
 	__typeof__(nft_ctx_free) *ctx_free;
 	__typeof__(nft_ctx_buffer_error) *buffer_error;
 	__typeof__(nft_ctx_get_error_buffer) *get_error;
+	__typeof__(nft_ctx_buffer_output) *buffer_output;
+	__typeof__(nft_ctx_get_output_buffer) *get_output;
+	__typeof__(nft_ctx_output_set_flags) *set_flags;
 	__typeof__(nft_run_cmd_from_buffer) *run_cmd;
 };
 
@@ -36,6 +40,9 @@ static int load(struct rules *r, struct err *e)
 		{ "nft_ctx_free", &r->ctx_free },
 		{ "nft_ctx_buffer_error", &r->buffer_error },
 		{ "nft_ctx_get_error_buffer", &r->get_error },
+		{ "nft_ctx_buffer_output", &r->buffer_output },
+		{ "nft_ctx_get_output_buffer", &r->get_output },
+		{ "nft_ctx_output_set_flags", &r->set_flags },
 		{ "nft_run_cmd_from_buffer", &r->run_cmd },
 	};
 	void *lib = dlopen("libnftables.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -61,7 +68,7 @@ struct rules *rules_new(struct pool *p, struct err *e)
 	if (load(r, e) < 0)
 		return NULL;
 	r->nft = r->ctx_new(NFT_CTX_DEFAULT);
-	if (!r->nft || r->buffer_error(r->nft) != 0) {
+	if (!r->nft || r->buffer_error(r->nft) != 0 || r->buffer_output(r->nft) != 0) {
 		err_set(e, ENOMEM, "open nftables");
 		return NULL;
 	}
@@ -169,9 +176,55 @@ int rules_rebuild(struct rules *r, const struct rules_net *n, const struct port 
 	return err_wrap(e, run(r, &b, e), "make table %s anew", n->table);
 }
 
-int rules_drop(struct rules *r, const char *table, struct err *e)
+/* -- the node's own firewall -- */
+
+#define FORWARD "ip filter FORWARD"
+
+/* The chain as text with handles, or NULL: there is none. */
+static const char *list_forward(struct rules *r)
+{
+	struct err ignored = { 0 };
+	struct buf b = { 0 };
+	r->set_flags(r->nft, NFT_CTX_OUTPUT_HANDLE);
+	buf_adds(&b, "list chain " FORWARD "\n");
+	return run(r, &b, &ignored) == 0 ? r->get_output(r->nft) : NULL;
+}
+
+static void write_mark(char *out, size_t size, const char *bridge)
+{
+	snprintf(out, size, "comment \"crisp bridge %s\"", bridge);
+}
+
+int rules_pass_firewall(struct rules *r, const char *bridge, struct err *e)
+{
+	char mark[64];
+	write_mark(mark, sizeof(mark), bridge);
+	const char *chain = list_forward(r);
+	if (!chain || !strstr(chain, "policy drop") || strstr(chain, mark))
+		return 0;
+	struct buf b = { 0 };
+	buf_printf(&b, "insert rule " FORWARD " oifname \"%s\" counter accept %s\n", bridge, mark);
+	buf_printf(&b, "insert rule " FORWARD " iifname \"%s\" counter accept %s\n", bridge, mark);
+	return err_wrap(e, run(r, &b, e), "let %s through the chain " FORWARD, bridge);
+}
+
+/* Each line of the chain that bears our mark ends with "# handle N". */
+static void put_firewall_rules(struct buf *b, const char *chain, const char *bridge)
+{
+	char mark[64];
+	unsigned handle;
+	write_mark(mark, sizeof(mark), bridge);
+	for (const char *at = chain; at && (at = strstr(at, mark)); at++) {
+		const char *tag = strstr(at, "# handle ");
+		if (tag && tag < at + strcspn(at, "\n") && sscanf(tag, "# handle %u", &handle) == 1)
+			buf_printf(b, "delete rule " FORWARD " handle %u\n", handle);
+	}
+}
+
+int rules_drop(struct rules *r, const char *table, const char *bridge, struct err *e)
 {
 	struct buf b = { 0 };
+	put_firewall_rules(&b, list_forward(r), bridge);
 	buf_printf(&b, "add table inet %s\ndelete table inet %s\n", table, table);
 	return err_wrap(e, run(r, &b, e), "delete table %s", table);
 }

@@ -35,5 +35,11 @@ int rules_ensure(struct rules *r, const struct rules_net *n, bool *made, struct 
 /* Make it anew, with these ports and no others. */
 int rules_rebuild(struct rules *r, const struct rules_net *n, const struct port *ports,
 		  size_t n_ports, struct err *e);
-/* Missing is fine. */
-int rules_drop(struct rules *r, const char *table, struct err *e);
+/*
+ * Where the node's own firewall (iptables' FORWARD chain, as Docker and ufw leave it) drops what it
+ * doesn't know, let the bridge through: no rule of a table of ours could.  Nothing but the name of
+ * the interface is matched, since iptables must still be able to read its table.
+ */
+int rules_pass_firewall(struct rules *r, const char *bridge, struct err *e);
+/* The table, and what rules_pass_firewall() has done.  Missing is fine. */
+int rules_drop(struct rules *r, const char *table, const char *bridge, struct err *e);

@@ -188,7 +188,9 @@ static int ensure_table(struct work *w, struct err *e)
 	if (ret < 0 || present)
 		return ret;
 	ret = need_rules(w, e);
-	return ret < 0 ? ret : rules_ensure(w->rules, &w->net, &w->made, e);
+	if (ret == 0)
+		ret = rules_ensure(w->rules, &w->net, &w->made, e);
+	return ret < 0 ? ret : rules_pass_firewall(w->rules, w->net.bridge, e);
 }
 
 /* -- attach -- */
@@ -321,7 +323,9 @@ static int gc(struct work *w, struct err *e)
 		ret = remove_dead(w, json_get(w->request, "live"), e);
 	if (ret == 0)
 		ret = need_rules(w, e);
-	return ret < 0 ? ret : rules_rebuild(w->rules, &w->net, w->ports, w->n_ports, e);
+	if (ret == 0)
+		ret = rules_rebuild(w->rules, &w->net, w->ports, w->n_ports, e);
+	return ret < 0 ? ret : rules_pass_firewall(w->rules, w->net.bridge, e);
 }
 
 static int cleanup(struct work *w, struct err *e)
@@ -335,7 +339,7 @@ static int cleanup(struct work *w, struct err *e)
 		ret = link_remove(w->links, &w->net.bridge, 1, e);
 	if (ret == 0)
 		ret = need_rules(w, e);
-	return ret < 0 ? ret : rules_drop(w->rules, w->net.table, e);
+	return ret < 0 ? ret : rules_drop(w->rules, w->net.table, w->net.bridge, e);
 }
 
 /* -- */

@@ -232,7 +232,7 @@ ok(ctl("logs", "-n", "0", "web").stdout == "", "logs --tail 0")
 check("no log", ctl("logs", "job"), 4, err="has no log")
 f = subprocess.Popen([CTL, "--socket", SOCK, "logs", "-f", "-n", "0", "web"], stdout=subprocess.PIPE, text=True)
 with open(log, "a") as out:      # it may not be watching yet: --tail 0 is where it begins, so wait for it
-    while not any("inotify" in os.readlink(f"/proc/{f.pid}/fd/{n}") for n in os.listdir(f"/proc/{f.pid}/fd")):
+    while "inotify" not in subprocess.run(["ls", "-l", f"/proc/{f.pid}/fd"], capture_output=True, text=True).stdout:
         pass
     out.write(f"{T} stdout F four\n")
 ok(f.stdout.readline() == "four\n", "logs -f: what comes")

@@ -54,8 +54,8 @@ struct extract {
 	bool parent_stale;		/* something was replaced that may be on the way to it */
 
 	int file;			/* being written, or -1 */
+	const struct tar_entry *file_entry;
 	uint64_t file_bytes, file_synced;
-	struct timespec file_mtime;
 
 	struct dir_time *dirs;
 	size_t n_dirs;
@@ -321,11 +321,11 @@ static int begin_file(struct extract *x, const struct tar_entry *t, int dir, con
 		return err_sys(e, "%s: create", t->name);
 	x->file = fd;
 	x->file_bytes = x->file_synced = 0;
-	x->file_mtime = t->mtime;
+	x->file_entry = t;
 	/* It may end in a hole. */
 	if (t->sparse && ftruncate(fd, (off_t)t->size) < 0)
 		return err_sys(e, "%s: set size", t->name);
-	return set_attributes(x, fd, t, true, e);
+	return 0;
 }
 
 static void remember_dir(struct extract *x, const char *path, struct timespec mtime)
@@ -549,11 +549,15 @@ static int handle_end(void *data, struct err *e)
 	struct extract *x = data;
 	if (x->file < 0)
 		return 0;
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, x->file_mtime };
-	int ret = futimens(x->file, times) < 0 ? err_sys(e, "set times of a file") : 0;
+	const struct tar_entry *t = x->file_entry;
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, t->mtime };
+	/* Only now: a write takes capabilities away. */
+	int ret = set_attributes(x, x->file, t, true, e);
+	if (ret == 0 && futimens(x->file, times) < 0)
+		ret = err_sys(e, "%s: set times", t->name);
 	count_inode(x, x->file_bytes);
 	if (close(x->file) < 0 && ret == 0)
-		ret = err_sys(e, "close a file");
+		ret = err_sys(e, "%s: close", t->name);
 	x->file = -1;
 	return ret;
 }

@@ -63,13 +63,15 @@ int fetch_ports(struct pool *p, const struct request *r, const uint16_t **out, s
 	int ret = registries_of(p, r, &list, &count, e);
 	if (ret < 0)
 		return ret;
-	uint16_t *ports = pool_alloc(p, (count + 2) * sizeof(*ports));
+	uint16_t *ports = pool_alloc(p, (count + r->n_plain_http + 2) * sizeof(*ports));
+	*n = 0;
 	for (size_t i = 0; i < count; i++)
-		ports[i] = list[i].port;
-	ports[count] = 443;
-	ports[count + 1] = 53;
+		ports[(*n)++] = list[i].port;
+	for (size_t i = 0; i < r->n_plain_http; i++)
+		ports[(*n)++] = registry_port(r->plain_http[i], true);
+	ports[(*n)++] = 443;
+	ports[(*n)++] = 53;
 	*out = ports;
-	*n = count + 2;
 	return 0;
 }
 

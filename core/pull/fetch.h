@@ -12,8 +12,8 @@
 struct pool;
 struct request;
 
-/* TCP ports that it needs: the registry's, its mirrors', 443 for token servers and storage, 53 for
- * long DNS answers.  *out is in p. */
+/* TCP ports that it needs: the registry's, its mirrors', those of the plain HTTP hosts, 443 for token
+ * servers and storage, 53 for long DNS answers.  *out is in p. */
 int fetch_ports(struct pool *p, const struct request *r, const uint16_t **out, size_t *n, struct err *e);
 
 /* Until sock is closed.  Errors are told in a frame as well. */

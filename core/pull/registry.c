@@ -26,7 +26,7 @@ static bool is_plain_host(const struct request *r, const char *host)
 	return false;
 }
 
-static uint16_t port_of(const char *host, bool plain)
+uint16_t registry_port(const char *host, bool plain)
 {
 	const char *colon = strrchr(host, ':'), *bracket = strrchr(host, ']');
 	long port = colon && (!bracket || colon > bracket) ? strtol(colon + 1, NULL, 10) : 0;
@@ -56,7 +56,7 @@ static int add_mirror(struct pool *p, const struct request *r, const char *url, 
 			   pool_printf(p, "%s://%.*s", plain ? "http" : "https", (int)n, url);
 	g->ns = r->host;
 	g->plain = plain;
-	g->port = port_of(g->host, plain);
+	g->port = registry_port(g->host, plain);
 	find_credentials(p, r, g, false);
 	return 0;
 }
@@ -67,7 +67,7 @@ static void add_home(struct pool *p, const struct request *r, struct registry *g
 	g->host = r->host;
 	g->plain = is_plain_host(r, r->host);
 	g->base = pool_printf(p, "%s://%s", g->plain ? "http" : "https", hub ? "registry-1.docker.io" : r->host);
-	g->port = port_of(r->host, g->plain);
+	g->port = registry_port(r->host, g->plain);
 	find_credentials(p, r, g, true);
 }
 

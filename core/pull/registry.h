@@ -30,6 +30,9 @@ struct registry {
 /* The endpoints for the request, in the order to try.  *out is in p. */
 int registries_of(struct pool *p, const struct request *r, struct registry **out, size_t *n, struct err *e);
 
+/* The port in HOST[:PORT], or that of the scheme. */
+uint16_t registry_port(const char *host, bool plain);
+
 const char *registry_url(const struct registry *g, const char *kind, const char *reference);
 
 /* After a 401: get or renew the authorization.  0: ask again; -EACCES: it is of no use. */

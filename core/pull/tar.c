@@ -66,7 +66,8 @@ struct tar {
 	uint64_t left;		/* of the payload in the archive, padding included */
 	uint64_t real_left;	/* without padding */
 	struct buf meta;
-	struct extra extra;
+	struct extra extra;	/* of the entry to come */
+	struct extra current;	/* of the one handed over last */
 	struct tar_entry entry;
 	struct buf name, link;
 	struct piece *map;
@@ -101,6 +102,7 @@ void tar_free(struct tar *t)
 	if (!t)
 		return;
 	extra_clear(&t->extra);
+	extra_clear(&t->current);
 	buf_free(&t->meta);
 	buf_free(&t->name);
 	buf_free(&t->link);
@@ -488,8 +490,10 @@ static int begin_entry(struct tar *t, struct err *e)
 	}
 	t->at_map = 0;
 	t->in_piece = t->offset = 0;
+	extra_clear(&t->current);
+	t->current = *x;
+	*x = (struct extra){ 0 };
 	int ret = t->sink.entry(t->data, &t->entry, e);
-	extra_clear(x);
 	t->state = STATE_CONTENT;
 	if (ret == 0 && !t->left) {
 		t->state = STATE_HEADER;

@@ -36,7 +36,7 @@ struct tar_entry {
 };
 
 struct tar_sink {
-	/* A new entry; its strings live until the next one. */
+	/* A new entry; it and its strings live until the next one. */
 	int (*entry)(void *data, const struct tar_entry *t, struct err *e);
 	/* Content of the file begun last, at offset; holes are skipped. */
 	int (*content)(void *data, uint64_t offset, const void *bytes, size_t n, struct err *e);

@@ -49,6 +49,9 @@ struct net_plug {
 	struct err why;			/* when not OPEN */
 	char reason[MSG_MAX];
 	struct list queue, adopts;	/* while LOADING */
+	struct loop_defer settled;
+	void (*settled_cb)(void *data);
+	void *settled_data;
 };
 
 struct adopt {
@@ -437,6 +440,22 @@ bool net_plug_ready(struct net_plug *n, const char **reason)
 	return ready;
 }
 
+static void handle_settled(struct loop_defer *d)
+{
+	struct net_plug *n = d->data;
+	if (n->settled_cb)
+		n->settled_cb(n->settled_data);
+	n->settled_cb = NULL;
+}
+
+void net_plug_when_settled(struct net_plug *n, void (*cb)(void *data), void *data)
+{
+	n->settled_cb = cb;
+	n->settled_data = data;
+	if (n->state != NET_STATE_LOADING)
+		loop_defer(n->loop, &n->settled, handle_settled, n);
+}
+
 const char *net_plug_name(const struct net_plug *n)
 {
 	return n->name;
@@ -472,6 +491,7 @@ static void handle_module(void *data, const void *desc, const struct err *e)
 	list_init(&n->adopts);
 	for (struct list *at; (at = list_pop(&n->queue));)
 		call_start(container_of(at, struct net_call, link));
+	loop_defer(n->loop, &n->settled, handle_settled, n);
 }
 
 /* Before the pools of calls, jobs and timers go: they are older. */
@@ -482,6 +502,7 @@ static void release_net(struct pool_res *r)
 	list_for_each(c, &given, link)
 		if (c->net == n)
 			list_del(&c->link);
+	loop_defer_cancel(&n->settled);
 	if (n->state == NET_STATE_OPEN)
 		n->ops->close(n->inst);
 }

@@ -50,6 +50,9 @@ struct net_plug *net_plug_new(struct loop *l, struct pool *p, struct spawner *s,
 			      const char *state_dir, const char *plugin, const char *options_json);
 /* From memory.  reason is valid until the next call; NULL when ready. */
 bool net_plug_ready(struct net_plug *n, const char **reason);
+/* Call cb once, when the plugin has been loaded or has failed to (at the end of this pass if that was
+ * before).  One caller; a second one takes its place. */
+void net_plug_when_settled(struct net_plug *n, void (*cb)(void *data), void *data);
 const char *net_plug_name(const struct net_plug *n);
 
 /* A pod that an earlier core had attached; state may be NULL. */

@@ -72,6 +72,36 @@ static bool attached(const char *id)
 	return access(path, F_OK) == 0;
 }
 
+static void handle_settled(void *data)
+{
+	++*(int *)data;
+	loop_stop(loop);
+}
+
+static void test_settled(void)
+{
+	struct pool *p = pool_new(root, "test");
+	int settled = 0;
+	const char *reason;
+	struct net_plug *n = open_net(p, "fake", NULL);
+	net_plug_when_settled(n, handle_settled, &settled);
+	run_ms(5000);
+	ok(settled == 1 && net_plug_ready(n, &reason), "told when it is loaded");
+	net_plug_when_settled(n, handle_settled, &settled);
+	ok(settled == 1, "not from inside");
+	run_ms(5000);
+	ok(settled == 2, "told again, it is loaded already");
+	n = open_net(p, "absent", NULL);
+	net_plug_when_settled(n, handle_settled, &settled);
+	run_ms(5000);
+	ok(settled == 3 && !net_plug_ready(n, &reason), "told when it can't be loaded");
+	n = open_net(p, "fake", NULL);
+	net_plug_when_settled(n, handle_settled, &settled);
+	pool_destroy(p);
+	run_ms(20);
+	ok(settled == 3, "not told once the pool is gone");
+}
+
 static void test_life(void)
 {
 	struct pool *p = pool_new(root, "test");
@@ -173,6 +203,7 @@ int main(int argc, char **argv)
 	root = pool_new(NULL, "root");
 	loop = loop_new(root);
 	spawner = spawner_new(loop, root, 4, NULL, 0);
+	test_settled();
 	test_life();
 	test_failure();
 	expect_unready("absent", "{}", "absent.so");

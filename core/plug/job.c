@@ -277,6 +277,7 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 	while (root->mounts && root->mounts[n_mounts])
 		n_mounts++;
 	struct argv a = { .at = pool_alloc(j->pool, (n_argv + n_mounts * 6 + 24) * sizeof(char *)) };
+	arg(&a, "crisp-work");
 	arg(&a, "enter");
 	arg(&a, pool_printf(j->pool, "%d", FD_NS));
 	fds[sp->n_fds++] = (struct spawn_fd){ pl->opt.mntns_fd, FD_NS };

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "core/base/buf.h"
+#include "core/sandboxfs/sandboxfs.h"
 #include "t/plug.h"
 
 static const char *busybox, *cgroup_parent, *rootfs;
@@ -179,6 +180,64 @@ static void test_tty(struct plug_handler *h)
 	bench_simple(h, PLUG_OP_DELETE, "tty", CRISP_ARG_FORCE);
 }
 
+/* -- a rootfs that exists for the engine alone -- */
+
+static int template_ns = -1;
+
+static void handle_template(void *data, int ret, int mntns, const struct err *e)
+{
+	template_ns = mntns;
+	ok(ret == 0, "a template mount namespace %s", ret < 0 ? err_text(e) : "");
+	loop_stop(bench.loop);
+}
+
+static bool host_sees(const char *path)
+{
+	struct buf mounts = { 0 };
+	file_read(AT_FDCWD, "/proc/self/mountinfo", 64 << 20, &mounts, NULL);
+	bool seen = mounts.data && strstr(mounts.data, path);
+	buf_free(&mounts);
+	return seen;
+}
+
+static const char *make_dir(const char *name)
+{
+	const char *dir = pool_printf(bench.pool, "%s/%s", bench.dir, name);
+	file_mkdirs(dir, 0755, NULL);
+	return dir;
+}
+
+static void test_rootfs(struct plug_handler *h, struct sandboxfs *fs)
+{
+	const char *n = h->name, *lower = rootfs;
+	const char *upper = make_dir(pool_printf(bench.pool, "upper-%s", n)), *work = make_dir(pool_printf(bench.pool, "work-%s", n));
+	const char *target = pool_printf(bench.pool, "%s/%s/rootfs", sandboxfs_mnt_dir(fs), n);
+	struct crisp_mount overlay = {
+		.size = sizeof(overlay), .type = "overlay", .source = "overlay", .target = target,
+		.options = (const char *const[]){ pool_printf(bench.pool, "lowerdir=%s", lower),
+			pool_printf(bench.pool, "upperdir=%s", upper), pool_printf(bench.pool, "workdir=%s", work), NULL },
+	};
+	struct crisp_rootfs root = { .size = sizeof(root), .path = target, .mounts = (const struct crisp_mount *const[]){ &overlay, NULL } };
+	rootfs = target;
+	struct crisp_create_args c = { .id = "root", .rootfs = &root, .bundle = bundle("root", "echo x >/made; ls / >/dev/null", false) };
+	plug_set_mntns(bench.plug, template_ns);
+	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
+	ok(a.ret == 0, "%s: created on an overlay %s", n, a.err.msg);
+	ok(!host_sees(target), "%s: which the host doesn't see", n);
+	start(h, "root");
+	ok(bench_wait(a.pidfd) == 0, "%s: it runs there", n);
+	ok(access(pool_printf(bench.pool, "%s/made", upper), F_OK) == 0, "%s: and has written to the upper layer", n);
+	ok(bench_simple(h, PLUG_OP_DELETE, "root", 0).ret == 0, "%s: deleted", n);
+	overlay.options = (const char *const[]){ "lowerdir=/no/such", overlay.options[1], overlay.options[2], NULL };
+	a = bench_ask(h, PLUG_OP_CREATE, &c);
+	ok(a.ret == -EIO && strstr(a.err.msg, "/no/such"), "%s: a layer that is missing: %s", n, a.err.msg);
+	overlay.type = "zfs";
+	a = bench_ask(h, PLUG_OP_CREATE, &c);
+	ok(a.ret < 0 && strstr(a.err.msg, "zfs"), "%s: a mount that can't be made: %s", n, a.err.msg);
+	plug_set_mntns(bench.plug, -1);
+	rootfs = lower;
+}
+
 /* -- programs that misbehave -- */
 
 /* Nobody of ours is left, but for the dead. */
@@ -243,12 +302,17 @@ int main(int argc, char **argv)
 	bench_open();
 	bench_plug(NULL);
 	make_rootfs();
+	struct sandboxfs *fs = sandboxfs_new(bench.loop, bench.pool, bench.spawner, pool_printf(bench.pool, "%s/libexec", bench.build),
+					     bench.dir, make_dir("netns"), "t-");
+	sandboxfs_template(fs, bench.pool, handle_template, NULL);
+	bench_run();
 	for (int i = 0; i < 2; i++) {
 		struct plug_handler *h = bench_handler(engines[i], engines[i], NULL);
 		ok(h->ready && *h->version, "%s: ready, version %s %s", h->name, h->version, h->reason);
 		test_life(h);
 		test_running(h);
 		test_tty(h);
+		test_rootfs(h, fs);
 		test_bad(engines[i], "missing", NULL, -EIO, "No such file");
 		test_bad(engines[i], "hang", "#!/bin/sh\nsleep 1000 & wait\n", -ETIMEDOUT, "no answer in");
 		test_bad(engines[i], "dead", "#!/bin/sh\nkill -9 $$\n", -EIO, "killed by signal 9");

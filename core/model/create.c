@@ -177,7 +177,7 @@ static int write_spec(struct op *op)
 		.prep = &create_of(op)->prepared,
 		.rootfs = pool_printf(op->pool, "%s/rootfs", mnt),
 		.cgroup_path = c->cgroup,
-		.netns = p->netns_pin,
+		.netns = fd_path(op->pool, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(op->pool, p->ipc_fd),
 		.utsns = fd_path(op->pool, p->uts_fd),
 		.hostname = p->config->hostname,

@@ -79,7 +79,7 @@ struct pod *pod_new(struct model *m, const char *id)
 	p->model = m;
 	p->pool = pool;
 	p->id = pool_strdup(pool, id);
-	p->ipc_fd = p->uts_fd = p->shm_fd = -1;
+	p->net_fd = p->ipc_fd = p->uts_fd = p->shm_fd = -1;
 	list_init(&p->link);
 	list_init(&p->containers);
 	return p;
@@ -97,8 +97,8 @@ void pod_enter(struct pod *p)
 
 void pod_drop_fds(struct pod *p)
 {
-	int *fds[] = { &p->ipc_fd, &p->uts_fd, &p->shm_fd };
-	for (int i = 0; i < 3; i++) {
+	int *fds[] = { &p->net_fd, &p->ipc_fd, &p->uts_fd, &p->shm_fd };
+	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);
 		*fds[i] = -1;

@@ -88,7 +88,7 @@ struct pod {
 	const char *cgroup_made;	/* first directory of that path that we made, or NULL */
 	const char *netns_pin;		/* NULL: the host's network */
 	bool namespaces_made;
-	int ipc_fd, uts_fd, shm_fd;	/* -1: none */
+	int net_fd, ipc_fd, uts_fd, shm_fd;	/* -1: none */
 	bool attached;			/* the network was asked to attach it */
 	const char **ips;
 	size_t n_ips;

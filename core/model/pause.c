@@ -88,7 +88,7 @@ static int write_bundle(struct pod *p, const char *bundle, const char *rootfs, s
 		.rootfs = rootfs,
 		.pause = pool_printf(tmp, "%s/crisp-pause", p->model->g.config->libexec_dir),
 		.cgroup_path = pod_cgroup_leaf(tmp, p),
-		.netns = p->netns_pin,
+		.netns = fd_path(tmp, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(tmp, p->ipc_fd),
 		.utsns = fd_path(tmp, p->uts_fd),
 	};

@@ -96,6 +96,9 @@ static int take(struct model *m, const char *kind, const char *id, const char *w
 static void adopt_pod(struct pod *p)
 {
 	struct model *m = p->model;
+	p->net_fd = take(m, "pod", p->id, "net");
+	if (p->net_fd < 0 && p->netns_pin)
+		p->net_fd = open(p->netns_pin, O_RDONLY | O_CLOEXEC);
 	p->ipc_fd = take(m, "pod", p->id, "ipc");
 	p->uts_fd = take(m, "pod", p->id, "uts");
 	p->shm_fd = take(m, "pod", p->id, "shm");

@@ -65,11 +65,11 @@ static void handle_namespaces(void *data, int ret, const struct sandbox_fds *fds
 	struct op *op = data;
 	struct pod *p = op->data;
 	if (ret == 0) {
+		p->net_fd = fds->net;
 		p->ipc_fd = fds->ipc;
 		p->uts_fd = fds->uts;
 		p->shm_fd = fds->shm;
-		if (fds->net >= 0)
-			close(fds->net);	/* the pin holds it */
+		keep_pod_fd(p, "net", p->net_fd);
 		keep_pod_fd(p, "ipc", p->ipc_fd);
 		keep_pod_fd(p, "uts", p->uts_fd);
 		keep_pod_fd(p, "shm", p->shm_fd);
@@ -130,6 +130,7 @@ int step_unmake_namespaces(struct op *op)
 	if (!p->namespaces_made)
 		return 0;
 	pod_drop_fds(p);
+	keep_pod_fd(p, "net", -1);
 	keep_pod_fd(p, "ipc", -1);
 	keep_pod_fd(p, "uts", -1);
 	keep_pod_fd(p, "shm", -1);
@@ -202,10 +203,7 @@ static int set_late_sysctls(struct op *op)
 	struct sandbox_ns ns = wanted_namespaces(op->pool, p);
 	if (!p->netns_pin || !sandboxfs_has_late_sysctls(&ns))
 		return 0;
-	auto_close int fd = open(p->netns_pin, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(&op->err, "open %s", p->netns_pin);
-	return step_spawn(op, sandboxfs_late_sysctls(p->model->g.sandboxfs, op->pool, &ns, fd,
+	return step_spawn(op, sandboxfs_late_sysctls(p->model->g.sandboxfs, op->pool, &ns, p->net_fd,
 						     WORK_TIMEOUT_MS, step_work_done, op));
 }
 

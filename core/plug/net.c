@@ -443,9 +443,10 @@ bool net_plug_ready(struct net_plug *n, const char **reason)
 static void handle_settled(struct loop_defer *d)
 {
 	struct net_plug *n = d->data;
-	if (n->settled_cb)
-		n->settled_cb(n->settled_data);
+	void (*cb)(void *data) = n->settled_cb;
 	n->settled_cb = NULL;
+	if (cb)
+		cb(n->settled_data);
 }
 
 void net_plug_when_settled(struct net_plug *n, void (*cb)(void *data), void *data)

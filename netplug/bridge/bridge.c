@@ -41,7 +41,7 @@ struct request {
 	struct crisp_net_job *job;
 	int netns_fd;			/* -1: none */
 	int64_t deadline_ns;
-	char **live;			/* gc: ids */
+	char **live;			/* gc: ids, sorted */
 	uint32_t n_live;
 	bool cancelled;
 };
@@ -203,14 +203,15 @@ static void put_pod(struct request *r, yajl_gen g)
 	yajl_gen_bool(g, !r->net->ensured);
 }
 
-static bool is_live(const struct request *gc, const char *id)
+static int compare_ids(const void *a, const void *b)
 {
-	for (uint32_t i = 0; i < gc->n_live; i++)
-		if (strcmp(gc->live[i], id) == 0)
-			return true;
-	return false;
+	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static bool is_live(const struct request *gc, const char *id)
+{
+	return bsearch(&id, gc->live, gc->n_live, sizeof(*gc->live), compare_ids) != NULL;
+}
 
 /* A pod with a job under way lives as far as gc goes; the ports of one that leaves don't. */
 static void put_live(struct request *gc, yajl_gen g)
@@ -579,34 +580,38 @@ static int bridge_detach(struct crisp_net *n, struct crisp_net_req *req, const s
 	return 0;
 }
 
-static char **copy_ids(const char *const *from, uint32_t n)
+/* Takes ids, and those that they are. */
+static int gc_begin(struct crisp_net *n, struct crisp_net_req *req, char **ids, uint32_t n_ids,
+		    int64_t deadline_ns)
 {
-	char **to = calloc((size_t)n + 1, sizeof(*to));
-	for (uint32_t i = 0; to && i < n; i++)
-		to[i] = strdup(from[i]);
-	return to;
+	struct request *r = request_new(n, req, REQUEST_GC, NULL, -1, deadline_ns);
+	if (!r || !ids) {
+		free(r);
+		free(ids);
+		return -ENOMEM;
+	}
+	qsort(ids, n_ids, sizeof(*ids), compare_ids);
+	r->live = ids;
+	r->n_live = n_ids;
+	return request_begin(r);
 }
 
 static int bridge_gc(struct crisp_net *n, struct crisp_net_req *req, const struct crisp_net_gc_args *a)
 {
-	struct request *r = request_new(n, req, REQUEST_GC, NULL, -1, a->deadline_ns);
-	if (!r)
-		return -ENOMEM;
-	r->live = copy_ids(a->live, a->n_live);
-	r->n_live = r->live ? a->n_live : 0;
-	return request_begin(r);
+	char **ids = calloc((size_t)a->n_live + 1, sizeof(*ids));
+	for (uint32_t i = 0; ids && i < a->n_live; i++)
+		ids[i] = strdup(a->live[i]);
+	return gc_begin(n, req, ids, a->n_live, a->deadline_ns);
 }
 
 /* With all pods live: the table as it should be. */
 static void begin_own_gc(struct crisp_net *n)
 {
-	struct request *r = request_new(n, NULL, REQUEST_GC, NULL, -1, 0);
-	if (!r)
-		return;
-	r->live = calloc(n->pods.n + 1, sizeof(*r->live));
-	for (const struct pod *p = n->pods.first; r->live && p; p = p->next)
-		r->live[r->n_live++] = strdup(p->id);
-	request_begin(r);
+	char **ids = calloc(n->pods.n + 1, sizeof(*ids));
+	uint32_t n_ids = 0;
+	for (const struct pod *p = n->pods.first; ids && p; p = p->next)
+		ids[n_ids++] = strdup(p->id);
+	gc_begin(n, NULL, ids, n_ids, 0);
 }
 
 static int bridge_adopt(struct crisp_net *n, const char *pod_id, const char *state)

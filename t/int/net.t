@@ -2,7 +2,7 @@
 # The bridge network through the core's side of it (t/int/net_drive.c), in network and mount
 # namespaces of the test's own: the node is this namespace, the world another one behind it, pods
 # further ones.  Root alone.
-import json, os, select, signal, subprocess, sys, tempfile, time
+import json, os, random, signal, subprocess, sys, tempfile, time
 
 if os.geteuid() != 0:
     print("1..0 # SKIP needs root")
@@ -387,6 +387,44 @@ def test_many(d, n=100):
     print(f"# attach alone, with a port: median {times[15]} us; detach: median {down[15]} us")
 
 
+def test_storm(d, seed=1, n=120):
+    """Attach, cancel, detach and gc of many pods, not waiting for each other."""
+    rand = random.Random(seed)
+    live, asked, sent = [], 0, {}
+    for i in range(n):
+        p = 2000 + i
+        d.tell("attach", pod_id(p), f"pod{p}", f"/run/netns/p{1000 + i % 100}x{i // 100}", f"tcp:{21000 + i % 60}:80")
+        live.append(p)
+        asked += 1
+        while live and rand.random() < 0.5:
+            p = rand.choice(live)
+            what = rand.randrange(4)
+            if what == 0:
+                d.tell("cancel", pod_id(p))
+            elif what == 1:
+                d.tell("gc", *[pod_id(x) for x in [1, 2] + live])
+            else:
+                d.tell("detach", pod_id(p), "-", "-")
+                live.remove(p)
+                asked += 1
+        if rand.random() < 0.3:
+            time.sleep(rand.random() * 0.01)
+    for p in live:
+        d.tell("detach", pod_id(p), "-", "-")
+        asked += 1
+    got = [d.result() for i in range(asked)]
+    codes = {}
+    for r in got:
+        codes[r["ret"]] = codes.get(r["ret"], 0) + 1
+    ok(set(codes) <= {0, -98, -125, -17, -16}, f"{asked} operations in a storm, all answered: {codes}",
+       [r for r in got if r["ret"] not in (0, -98, -125, -17)][:3])
+    d.tell("gc", pod_id(1), pod_id(2))
+    d.settle()
+    ok(len(wait_links(2)) == 2 and len(elements()) == 4, "and nothing is left", (veths(), elements()))
+    d.tell("ready")
+    ok(d.line().strip() == "ready", "no answer too many")
+
+
 def test_small():
     """A subnet that runs full, and options that are no good."""
     d = Drive({"bridge": "crnt1", "subnets": ["10.214.0.0/29"], "nft_table": "crnt1"})
@@ -443,6 +481,9 @@ def main():
     d.end()
     d = test_killed_worker(a, b)
     test_many(d)
+    for i in range(120):
+        sh("ip", "netns", "add", f"p{1000 + i % 100}x{i // 100}")
+    test_storm(d)
     for n, r in ((1, a), (2, b)):
         d.detach(n, r["state"])
     ok(wait_links(0) == [] and rules() == before, "all pods gone: the table is as it was before the first", rules())

@@ -4,6 +4,7 @@
 
 #include "core/base/pool.h"
 #include "core/cri/rpc.h"
+#include "core/loop/slice.h"
 
 static Cri__UInt64Value *number(struct pool *p, bool have, uint64_t value)
 {
@@ -51,6 +52,7 @@ static Cri__SwapUsage *swap_of(struct pool *p, const struct stats_sample *s)
 	return u;
 }
 
+/* From the last sample. */
 static Cri__ContainerStats *stats_of(struct pool *p, struct container *c)
 {
 	Cri__ContainerStats *st = pool_new_struct(p, Cri__ContainerStats);
@@ -63,9 +65,8 @@ static Cri__ContainerStats *stats_of(struct pool *p, struct container *c)
 	st->attributes->labels = (void *)c->config->labels;
 	st->attributes->n_annotations = c->config->n_annotations;
 	st->attributes->annotations = (void *)c->config->annotations;
-	struct err e = { 0 };
-	if (model_sample(c, &e) < 0 && !c->stats.timestamp_ns)
-		return st;	/* not running: who it is, without numbers */
+	if (!c->stats.timestamp_ns)
+		return st;	/* never ran: who it is, without numbers */
 	st->cpu = cpu_of(p, &c->stats);
 	st->memory = memory_of(p, &c->stats);
 	st->swap = swap_of(p, &c->stats);
@@ -84,6 +85,7 @@ RPC(cri_container_stats)
 		return;
 	}
 	Cri__ContainerStatsResponse resp = CRI__CONTAINER_STATS_RESPONSE__INIT;
+	model_sample(c, NULL);	/* not running: the last values stay */
 	resp.stats = stats_of(grpc_pool(call), c);
 	grpc_reply(call, &resp.base);
 }
@@ -102,17 +104,61 @@ static bool matches(const struct container *c, const Cri__ContainerStatsFilter *
 				f->n_label_selector);
 }
 
+/* A list reads several files for each container, which for a full node takes far longer than
+ * the loop may be held up: first the samples are brought up to date in slices, then the list is
+ * made from memory. */
+struct list_stats {
+	struct loop_slice slice;
+	struct grpc_call *call;
+	const Cri__ContainerStatsFilter *filter;
+	const char **ids;	/* containers may go between two slices */
+	size_t n, at;
+};
+
+static bool sample_next(struct loop_slice *s)
+{
+	struct list_stats *l = s->data;
+	struct cri *cri = grpc_user(l->call);
+	struct container *c = l->at < l->n ? model_container(cri->model, l->ids[l->at++]) : NULL;
+	if (c)
+		model_sample(c, NULL);	/* one that has gone meanwhile keeps its last values */
+	return l->at < l->n;
+}
+
+static void reply_list(struct loop_slice *s)
+{
+	struct list_stats *l = s->data;
+	struct cri *cri = grpc_user(l->call);
+	struct pool *pool = grpc_pool(l->call);
+	Cri__ListContainerStatsResponse resp = CRI__LIST_CONTAINER_STATS_RESPONSE__INIT;
+	resp.stats = pool_alloc(pool, (l->n + 1) * sizeof(*resp.stats));
+	for (size_t i = 0; i < l->n; i++) {
+		struct container *c = model_container(cri->model, l->ids[i]);
+		if (c && matches(c, l->filter))
+			resp.stats[resp.n_stats++] = stats_of(pool, c);
+	}
+	grpc_reply(l->call, &resp.base);
+}
+
+static void handle_list_left(struct grpc_call *call, void *data)
+{
+	struct list_stats *l = data;
+	loop_slice_stop(&l->slice);
+}
+
 RPC(cri_list_container_stats)
 {
 	const Cri__ListContainerStatsRequest *rq = (const void *)request;
 	struct cri *cri = grpc_user(call);
 	struct pool *pool = grpc_pool(call);
-	Cri__ListContainerStatsResponse resp = CRI__LIST_CONTAINER_STATS_RESPONSE__INIT;
-	Cri__ContainerStats **list = pool_alloc(pool, (cri->model->containers.len + 1) * sizeof(*list));
+	struct list_stats *l = pool_new_struct(pool, struct list_stats);
+	l->call = call;
+	l->filter = rq->filter;
+	l->ids = pool_alloc(pool, (cri->model->containers.len + 1) * sizeof(*l->ids));
 	struct container *c;
 	list_for_each(c, &cri->model->container_list, link)
 		if (matches(c, rq->filter))
-			list[resp.n_stats++] = stats_of(pool, c);
-	resp.stats = list;
-	grpc_reply(call, &resp.base);
+			l->ids[l->n++] = pool_strdup(pool, c->id);
+	grpc_on_cancel(call, handle_list_left, l);
+	loop_slice_start(&l->slice, cri->loop, pool, sample_next, reply_list, l);
 }

@@ -13,107 +13,14 @@
  * ends when the ports are free, and the link goes with the next sweep, together with those of all
  * pods that have left meanwhile.  The address stays taken until then.
  */
-#include "netplug/netplug.h"
+#include "netplug/bridge/bridge.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#include <yajl/yajl_tree.h>
-
-#include "netplug/bridge/pods.h"
-
-enum { NAME_MAX_LINK = 15, NAME_MAX_TABLE = 31, MSG_SIZE = 400, ANSWER_MAX = 4096 };
-#define SWEEP_NS (60 * 1000000000ll)
-
-enum request_kind { REQUEST_ATTACH, REQUEST_DETACH, REQUEST_SWEEP, REQUEST_GC };
-
-struct request {
-	struct request *next;		/* in the queue */
-	struct crisp_net *net;
-	struct crisp_net_req *req;	/* NULL: a sweep, a gc of our own */
-	enum request_kind kind;
-	struct pod *pod;
-	struct crisp_net_job *job;
-	int netns_fd;			/* -1: none */
-	int64_t deadline_ns;
-	char **live;			/* gc: ids, sorted */
-	uint32_t n_live;
-	bool cancelled;
-};
-
-struct crisp_net {
-	const struct crisp_net_host *host;
-	char bridge[NAME_MAX_LINK + 1], table[NAME_MAX_TABLE + 1];
-	struct pods pods;
-	bool ensured;			/* bridge and sysctls, since we began */
-	struct request *gc;		/* under way */
-	struct request *queue;		/* what waits for gc or the sweep, oldest first */
-	struct request *sweep;		/* under way */
-	char trouble[MSG_SIZE];		/* why the node couldn't be set up, last time; "" */
-};
-
-/* -- options -- */
-
-static int option_name(yajl_val v, const char *name, char *out, size_t max, char *msg, uint32_t cap)
-{
-	const char *s = YAJL_GET_STRING(v);
-	size_t n = s ? strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
-	if (!n || s[n] || n > max || s[0] == '-') {
-		snprintf(msg, cap, "option %s: not a name of at most %zu letters, digits, _ and -", name, max);
-		return -EINVAL;
-	}
-	strcpy(out, s);
-	return 0;
-}
-
-static int option_subnets(struct crisp_net *n, yajl_val v, char *msg, uint32_t cap)
-{
-	size_t len = YAJL_IS_ARRAY(v) ? v->u.array.len : 0;
-	for (size_t i = 0; i < len; i++) {
-		const char *text = YAJL_GET_STRING(v->u.array.values[i]), *why;
-		int ret = ipam_add(&n->pods.ipam, text ? text : "", &why);
-		if (ret < 0) {
-			snprintf(msg, cap, "option subnets: \"%.60s\" %s", text ? text : "", why);
-			return ret;
-		}
-	}
-	if (!len)
-		snprintf(msg, cap, "option subnets: not a list of networks");
-	return len ? 0 : -EINVAL;
-}
-
-static int read_option(struct crisp_net *n, const char *key, yajl_val v, char *msg, uint32_t cap)
-{
-	if (strcmp(key, "bridge") == 0)
-		return option_name(v, key, n->bridge, NAME_MAX_LINK, msg, cap);
-	if (strcmp(key, "nft_table") == 0)
-		return option_name(v, key, n->table, NAME_MAX_TABLE, msg, cap);
-	if (strcmp(key, "subnets") == 0)
-		return option_subnets(n, v, msg, cap);
-	snprintf(msg, cap, "unknown option \"%.60s\"; there are bridge, subnets, nft_table", key);
-	return -EINVAL;
-}
-
-static int read_options(struct crisp_net *n, const char *json, char *msg, uint32_t cap)
-{
-	const char *why;
-	strcpy(n->bridge, "crisp0");
-	strcpy(n->table, "crisp");
-	snprintf(msg, cap, "the options are no JSON object");
-	yajl_val o = yajl_tree_parse(json, NULL, 0);
-	int ret = YAJL_IS_OBJECT(o) ? 0 : -EINVAL;
-	for (size_t i = 0; ret == 0 && i < o->u.object.len; i++)
-		ret = read_option(n, o->u.object.keys[i], o->u.object.values[i], msg, cap);
-	yajl_tree_free(o);
-	if (ret == 0 && !n->pods.ipam.n)
-		ret = ipam_add(&n->pods.ipam, "10.88.0.0/16", &why);
-	return ret;
-}
 
 /* -- ends -- */
 
@@ -151,122 +58,13 @@ static void answer_attached(struct request *r)
 	free(state);
 }
 
-/* -- the worker's request and answer -- */
-
-static void put_node(struct crisp_net *n, yajl_gen g, const char *op)
-{
-	char cidr[IPAM_TEXT + 4];
-	const struct { const char *key, *value; } texts[] = {
-		{ "op", op }, { "bridge", n->bridge }, { "table", n->table },
-	};
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		pod_put_str(g, texts[i].key);
-		pod_put_str(g, texts[i].value);
-	}
-	pod_put_str(g, "subnets");
-	yajl_gen_array_open(g);
-	for (size_t i = 0; i < n->pods.ipam.n; i++)
-		pod_put_str(g, n->pods.ipam.subnets[i].text);
-	yajl_gen_array_close(g);
-	pod_put_str(g, "gateways");
-	yajl_gen_array_open(g);
-	for (size_t i = 0; i < n->pods.ipam.n; i++) {
-		snprintf(cidr, sizeof(cidr), "%s/%u", n->pods.ipam.subnets[i].gateway,
-			 n->pods.ipam.subnets[i].prefix);
-		pod_put_str(g, cidr);
-	}
-	yajl_gen_array_close(g);
-}
-
-static void put_pod(struct request *r, yajl_gen g)
-{
-	const struct pod *p = r->pod;
-	char text[IPAM_TEXT + 4];
-	pod_put_str(g, "veth");
-	pod_put_str(g, p->veth);
-	pod_put_str(g, "ports");
-	yajl_gen_array_open(g);
-	pod_put_ports(p, g);
-	yajl_gen_array_close(g);
-	if (r->kind != REQUEST_ATTACH)
-		return;
-	const struct ipam_subnet *s = ipam_find(&r->net->pods.ipam, p->ip);
-	pod_put_str(g, "addrs");
-	yajl_gen_array_open(g);
-	pod_write_ip(p->ip, text);
-	snprintf(text + strlen(text), 4, "/%u", s->prefix);
-	pod_put_str(g, text);
-	yajl_gen_array_close(g);
-	pod_put_str(g, "gateway");
-	pod_put_str(g, s->gateway);
-	pod_put_str(g, "ensure");
-	yajl_gen_bool(g, !r->net->ensured);
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_live(const struct request *gc, const char *id)
-{
-	return bsearch(&id, gc->live, gc->n_live, sizeof(*gc->live), compare_ids) != NULL;
-}
-
-/* A pod with a job under way lives as far as gc goes; the ports of one that leaves don't. */
-static void put_live(struct request *gc, yajl_gen g)
-{
-	char veth[VETH_NAME];
-	for (struct pod *p = gc->net->pods.first; p; p = p->next)
-		p->doomed = !p->running && (p->state == POD_STATE_LEAVING || !is_live(gc, p->id));
-	pod_put_str(g, "live");
-	yajl_gen_map_open(g);
-	for (uint32_t i = 0; i < gc->n_live; i++) {
-		if (pod_veth_name(gc->live[i], veth) < 0)
-			continue;
-		pod_put_str(g, veth);
-		yajl_gen_bool(g, 1);
-	}
-	for (const struct pod *p = gc->net->pods.first; p; p = p->next) {
-		if (!p->running)
-			continue;
-		pod_put_str(g, p->veth);
-		yajl_gen_bool(g, 1);
-	}
-	yajl_gen_map_close(g);
-	pod_put_str(g, "ports");
-	yajl_gen_array_open(g);
-	for (const struct pod *p = gc->net->pods.first; p; p = p->next)
-		if (!p->doomed && p->state != POD_STATE_DETACHING)
-			pod_put_ports(p, g);
-	yajl_gen_array_close(g);
-}
-
-static void put_dead(struct request *r, yajl_gen g)
-{
-	pod_put_str(g, "dead");
-	yajl_gen_array_open(g);
-	for (struct pod *p = r->net->pods.first; p; p = p->next) {
-		p->swept = p->state == POD_STATE_LEAVING;
-		if (p->swept)
-			pod_put_str(g, p->veth);
-	}
-	yajl_gen_array_close(g);
-}
+/* -- running and queueing -- */
 
 static void handle_exit(void *data, const struct crisp_net_exit *x);
 
 static int request_run(struct request *r)
 {
-	static const struct { const char *op; void (*put)(struct request *r, yajl_gen g); } ops[] = {
-		[REQUEST_ATTACH] = { "attach", put_pod }, [REQUEST_DETACH] = { "release", put_pod },
-		[REQUEST_SWEEP] = { "sweep", put_dead }, [REQUEST_GC] = { "gc", put_live },
-	};
-	yajl_gen g = yajl_gen_alloc(NULL);
-	yajl_gen_map_open(g);
-	put_node(r->net, g, ops[r->kind].op);
-	ops[r->kind].put(r, g);
-	yajl_gen_map_close(g);
+	yajl_gen g = wire_request(r);
 	const unsigned char *text;
 	size_t len;
 	yajl_gen_get_buf(g, &text, &len);
@@ -286,43 +84,6 @@ static int request_run(struct request *r)
 	yajl_gen_free(g);
 	return r->job ? 0 : -EINVAL;
 }
-
-struct outcome {
-	int err;
-	char msg[MSG_SIZE];
-	bool made;
-};
-
-static void read_answer(const struct crisp_net_exit *x, struct outcome *o)
-{
-	yajl_val v = x->wait_status == 0 ? yajl_tree_parse(x->out, NULL, 0) : NULL;
-	yajl_val code = yajl_tree_get(v, (const char *[]){ "errno", NULL }, yajl_t_number);
-	yajl_val msg = yajl_tree_get(v, (const char *[]){ "msg", NULL }, yajl_t_string);
-	if (code && YAJL_IS_INTEGER(code)) {
-		o->err = -(int)YAJL_GET_INTEGER(code);
-		snprintf(o->msg, sizeof(o->msg), "%s", msg ? YAJL_GET_STRING(msg) : "");
-	} else if (!YAJL_IS_OBJECT(v)) {
-		o->err = -EIO;
-		snprintf(o->msg, sizeof(o->msg), "crisp-bridge ended with %s %d: %.200s",
-			 WIFSIGNALED(x->wait_status) ? "signal" : "code",
-			 WIFSIGNALED(x->wait_status) ? WTERMSIG(x->wait_status) : WEXITSTATUS(x->wait_status),
-			 x->err_out);
-	}
-	o->made = yajl_tree_get(v, (const char *[]){ "made", NULL }, yajl_t_true) != NULL;
-	yajl_tree_free(v);
-}
-
-static struct outcome read_exit(const struct crisp_net_exit *x)
-{
-	struct outcome o = { .err = x->err };
-	if (x->err == 0)
-		read_answer(x, &o);
-	else
-		snprintf(o.msg, sizeof(o.msg), "%s", x->msg ? x->msg : "");
-	return o;
-}
-
-/* -- running and queueing -- */
 
 static struct request *request_new(struct crisp_net *n, struct crisp_net_req *req, enum request_kind kind,
 				   struct pod *pod, int netns_fd, int64_t deadline_ns)
@@ -432,7 +193,7 @@ static void handle_exit(void *data, const struct crisp_net_exit *x)
 	struct request *r = data;
 	struct crisp_net *n = r->net;
 	bool awaited = r->kind == REQUEST_GC || r->kind == REQUEST_SWEEP;
-	struct outcome o = read_exit(x);
+	struct outcome o = wire_outcome(x);
 	if (r->kind == REQUEST_GC)
 		n->gc = NULL;
 	request_end(r, &o);
@@ -590,7 +351,7 @@ static int gc_begin(struct crisp_net *n, struct crisp_net_req *req, char **ids, 
 		free(ids);
 		return -ENOMEM;
 	}
-	qsort(ids, n_ids, sizeof(*ids), compare_ids);
+	qsort(ids, n_ids, sizeof(*ids), wire_compare_ids);
 	r->live = ids;
 	r->n_live = n_ids;
 	return request_begin(r);
@@ -697,7 +458,7 @@ static int bridge_open(const struct crisp_net_host *h, const char *options_json,
 	if (!n)
 		return -ENOMEM;
 	n->host = h;
-	int ret = read_options(n, options_json, msg, msg_cap);
+	int ret = options_read(n, options_json, msg, msg_cap);
 	if (ret < 0)
 		bridge_close(n);
 	else

@@ -204,6 +204,17 @@ static inline int bench_wait(int pidfd)
 	return si.si_code == CLD_EXITED ? W_EXITCODE(si.si_status, 0) : si.si_status;
 }
 
+/* Let what was killed die; false if something still runs after 5 s. */
+static inline bool bench_idle(void)
+{
+	struct loop_timer *t = pool_new_struct(bench.pool, struct loop_timer);
+	loop_timer_start(t, bench.loop, bench.pool, 5, 5, bench_tick, NULL);
+	for (int i = 0; i < 1000 && spawner_running(bench.spawner) + spawner_waiting(bench.spawner); i++)
+		loop_run(bench.loop);
+	loop_timer_stop(t);
+	return spawner_running(bench.spawner) + spawner_waiting(bench.spawner) == 0;
+}
+
 /* BUNDLE/config.json with this process.args, for the fake engine. */
 static inline const char *bench_bundle(const char *id, const char *args_json)
 {

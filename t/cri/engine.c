@@ -289,7 +289,7 @@ static void test_bad(const char *engine, const char *kind, const char *script, i
 		ok(a.count == 1 && a.ret == want && strstr(a.err.msg, says) && ms < 1500,
 		   "%s: %s (%d)", name, a.err.msg, a.ret);
 	}
-	ok(spawner_running(bench.spawner) == 0 && nobody_left(), "%s: no program is left", name);
+	ok(bench_idle() && nobody_left(), "%s: no program is left", name);
 }
 
 int main(int argc, char **argv)

@@ -176,7 +176,7 @@ static void test_program(void)
 	plug_call_cancel(call);
 	bench_await(&x);
 	ok(x.ret == -ECANCELED, "cancelled: %s", x.err.msg);
-	ok(spawner_running(bench.spawner) + spawner_waiting(bench.spawner) == 0, "no program is left");
+	ok(bench_idle(), "no program is left");
 }
 
 static void test_serial(void)
@@ -301,6 +301,24 @@ static void test_restart(void)
 	bench_wait(box.pidfd);
 }
 
+/* A plugin of an earlier minor. */
+static void test_old(void)
+{
+	bench_plug(pool_printf(bench.pool, "%s/t/unit", bench.build));
+	struct plug_handler *h = bench_handler("old", "plug_old", NULL);
+	ok(h->ready, "a plugin of an earlier minor: %s", h->reason);
+	ok(plug_has(h, PLUG_OP_DELETE) && !plug_has(h, PLUG_OP_EXEC) && !plug_has(h, PLUG_OP_DIAGNOSE),
+	   "has the operations of its time");
+	struct answer a = create(h, "c1", NULL, "[]");
+	ok(a.ret == 0 && a.pid == 0 && a.pidfd == -1, "a short result reads as zeros");
+	a = start(h, "c1");
+	ok(a.ret == -EBUSY && strstr(a.err.msg, "busy"), "an error without words: %s", a.err.msg);
+	a = bench_simple(h, PLUG_OP_DELETE, "c1", 0);
+	ok(a.ret == 0 && a.count == 1, "answered and refused: the answer counts");
+	a = bench_ask(h, PLUG_OP_EXEC, &(struct crisp_exec_args){ .id = "c1" });
+	ok(a.ret == -ENOSYS, "exec is not of its time: %s", a.err.msg);
+}
+
 int main(void)
 {
 	bench_open();
@@ -314,6 +332,7 @@ int main(void)
 	test_sandbox("sandbox");
 	test_sandbox("tty");
 	test_restart();
+	test_old();
 	bench_close();
 	return done();
 }

@@ -247,7 +247,6 @@ static int open_ground(struct core *c, struct err *e)
 	c->g.loop = c->loop;
 	open_plugins(c);
 	c->model = model_new(pool_new(c->pool, "model"), &c->g);
-	keep_on_exit(c->g.keep, handle_keeper_exit, c);
 	return 0;
 }
 
@@ -279,6 +278,8 @@ static void handle_settled(void *data)
 {
 	struct core *c = data;
 	model_recover(c->model, handle_recovered, c);
+	/* Only now: an exit of a container that is not loaded yet would be acked as a stranger's. */
+	keep_on_exit(c->g.keep, handle_keeper_exit, c);
 }
 
 static void use_template(struct core *c, int mntns)

@@ -114,6 +114,13 @@ struct layer *index_find_layer(const struct index *ix, const char *diff, const c
 	return NULL;
 }
 
+static void note_number(struct index *ix, const char *id)
+{
+	uint64_t number = strtoull(id, NULL, 16);
+	if (number >= ix->next_layer)
+		ix->next_layer = number + 1;
+}
+
 struct layer *index_add_layer(struct index *ix, const char *id, const char *diff, const char *blob,
 			      const char *chain, uint64_t bytes, uint64_t inodes)
 {
@@ -124,9 +131,7 @@ struct layer *index_add_layer(struct index *ix, const char *id, const char *diff
 		snprintf(l->id, sizeof(l->id), "%s", id);
 	else
 		snprintf(l->id, sizeof(l->id), "%016llx", (unsigned long long)ix->next_layer);
-	uint64_t number = strtoull(l->id, NULL, 16);
-	if (number >= ix->next_layer)
-		ix->next_layer = number + 1;
+	note_number(ix, l->id);
 	l->diff = pool_strdup(p, diff);
 	l->blob = pool_strdup(p, blob);
 	l->chain = pool_strdup(p, chain);
@@ -434,6 +439,7 @@ static void load_layer(struct index *ix, const struct json *j, const char *id)
 {
 	const char *diff = json_str(json_get(j, "diff")), *blob = json_str(json_get(j, "blob"));
 	const char *chain = json_str(json_get(j, "chain"));
+	note_number(ix, id);	/* also of one that has gone since */
 	if (diff && layer_on_disk(ix, id) && !index_layer(ix, id))
 		index_add_layer(ix, id, diff, blob ? blob : "", chain ? chain : "",
 				(uint64_t)json_int(json_get(j, "bytes"), 0),
@@ -479,6 +485,8 @@ static void handle_record(void *data, const struct json *j)
 		im = index_held(ix, id);
 		if (im)
 			index_forget(ix, im);
+	} else if ((id = json_str(json_get(j, "last")))) {
+		note_number(ix, id);
 	} else if ((id = json_str(json_get(j, "trash")))) {
 		struct layer *l = index_layer(ix, id);
 		if (l && !l->refs)
@@ -561,6 +569,9 @@ int index_write_all(struct index *ix, struct err *e)
 	struct rewrite w = { ix, e, 0 };
 	struct layer *l;
 	struct stored_image *im;
+	char last[17];
+	snprintf(last, sizeof(last), "%016llx", (unsigned long long)ix->next_layer - 1);
+	write_pair(&w, "last", last, NULL, NULL);
 	list_for_each(l, &ix->layer_list, link) {
 		struct pool *p;
 		struct json_out *o = begin_line(&p);

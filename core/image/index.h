@@ -8,6 +8,7 @@
  *	{"name": name, "image": id}	moves the name if it was another's
  *	{"removed": id}			its names are gone; it is kept for those who hold it
  *	{"gone": id}	{"trash": layer id}
+ *	{"last": layer id}		the highest number that was used
  */
 #include <stdbool.h>
 #include <stddef.h>

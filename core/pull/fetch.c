@@ -299,10 +299,11 @@ static int transfer_ended(struct transfer *t, struct err *e)
 		return 0;
 	}
 	if (c->ret == 0 && (c->status / 100 == 2 || (c->status == 416 && c->from))) {
-		/* Without a word it ended early; when there is no more to be had, that is final. */
-		c->ret = c->status == 416 ? -EBADMSG : -EIO;
-		err_set(&c->err, -c->ret, "truncated: got %llu of %llu bytes", (unsigned long long)t->written,
-			(unsigned long long)t->layer->size);
+		/* When there is no more to be had, that is final. */
+		if (c->status == 416)
+			return err_set(e, EBADMSG, "%s: %s: truncated: got %llu of %llu bytes", g->host, what,
+				       (unsigned long long)t->written, (unsigned long long)t->layer->size);
+		c->ret = err_set(&c->err, EIO, "it ended early");
 	}
 	if (c->ret == 0 && c->status == 401 && !t->authorized) {
 		t->authorized = true;
@@ -326,6 +327,13 @@ static int transfer_ended(struct transfer *t, struct err *e)
 		t->authorized = false;
 		again_in(t, 0);
 		return 0;
+	}
+	if (c->ret == -EIO && t->written) {
+		char why[120];
+		snprintf(why, sizeof(why), "%.110s", c->err.msg);
+		err_clear(&c->err);
+		err_set(&c->err, EIO, "truncated: got %llu of %llu bytes: %s", (unsigned long long)t->written,
+			(unsigned long long)t->layer->size, why);
 	}
 	return registry_check(g, c, what, e);
 }

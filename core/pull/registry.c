@@ -189,7 +189,7 @@ int registry_get(struct registry *g, const char *kind, const char *reference, co
 	bool authorized = false;
 	unsigned delay;
 	char what[300];
-	snprintf(what, sizeof(what), "%s %s of %s", kind, reference, g->path);
+	snprintf(what, sizeof(what), "%.*s %s of %s", (int)strlen(kind) - 1, kind, reference, g->path);
 	for (unsigned attempt = 0;; attempt++) {
 		http_end(g->http, c);
 		*c = (struct http_call){

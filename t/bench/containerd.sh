@@ -4,7 +4,7 @@
 # As go.mod has it.
 containerd_version=$(sed -n 's,.*github.com/containerd/containerd/v2 v\([0-9.]*\).*,\1,p' t/bench/go.mod)
 containerd_bin=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test/containerd-$containerd_version
-containerd_sock=$tmp/containerd/containerd.sock
+containerd_sock=$tmp/run/containerd.sock
 containerd_pid=
 
 containerd_build() {
@@ -26,7 +26,7 @@ containerd_config() {
 	cat <<-E
 	version = 4
 	root = '$tmp/containerd/root'
-	state = '$tmp/containerd/state'
+	state = '$tmp/run/containerd'
 	imports = []
 	[plugins.'io.containerd.cri.v1.images']
 	  snapshotter = 'overlayfs'
@@ -43,7 +43,7 @@ containerd_config() {
 	  runtime_type = 'io.containerd.runc.v2'
 	[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.$engine.options]
 	  BinaryName = '$PWD/build/t/bench/ociver'
-	  Root = '$tmp/containerd/engine'
+	  Root = '$tmp/run/containerd-engine'
 	[plugins.'io.containerd.cri.v1.runtime'.cni]
 	  bin_dirs = ['$cni_bin']
 	  conf_dir = '$tmp/containerd/cni'
@@ -52,7 +52,7 @@ containerd_config() {
 	[plugins.'io.containerd.internal.v1.opt']
 	  path = '$tmp/containerd/opt'
 	[plugins.'io.containerd.shim.v1.manager']
-	  socket_dir = '$tmp/containerd/s'
+	  socket_dir = '$tmp/run/s'
 	[plugins.'io.containerd.server.v1.grpc']
 	  address = '$containerd_sock'
 	[plugins.'io.containerd.server.v1.ttrpc']
@@ -87,7 +87,7 @@ containerd_start() {
 	for layout in image pause; do
 		tar -C "$tmp/$layout" -cf "$tmp/$layout.tar" .
 		"$containerd_bin/ctr" --address "$containerd_sock" -n k8s.io images import --no-unpack=false \
-			"$tmp/$layout.tar" >/dev/null
+			"$tmp/$layout.tar" >>"$tmp/ctr.log" 2>&1
 	done
 }
 

@@ -1,14 +1,17 @@
 # crisp under a folder of its own.
 # shellcheck shell=sh
 
-crisp_sock=$tmp/crisp.sock
+crisp_sock=$tmp/run/crisp.sock
 crisp_pid=
 
-# crisp_start NAME [--set ...]: NAME keeps states apart, each start may have another plugin set.
+# crisp_start NAME NETWORK [--set ...]: NAME keeps states apart, NETWORK is bridge or fake.
 crisp_start() {
-	crisp_dir=$tmp/$1
+	crisp_dir=$tmp/run/$1
 	crisp_log=$tmp/$1.log
-	shift
+	network="{plugin: $2}"
+	[ "$2" != bridge ] ||
+		network="{plugin: bridge, options: {bridge: $bridge, subnets: [10.211.0.0/16], nft_table: $bridge}}"
+	shift 2
 	mkdir -p "$crisp_dir"
 	cat >"$crisp_dir/config.yaml" <<-E
 	socket: $crisp_sock
@@ -22,9 +25,7 @@ crisp_start() {
 	  handlers:
 	    $engine: {engine: $engine, options: {path: $engine_path, root: $crisp_dir/engine}}
 	    fake: {engine: fake}
-	network:
-	  plugin: bridge
-	  options: {bridge: $bridge, subnets: [10.211.0.0/16], nft_table: $bridge}
+	network: $network
 	E
 	mkfifo "$crisp_dir/ready"
 	build/crispd --config "$crisp_dir/config.yaml" --ready-fd=9 "$@" \

@@ -36,4 +36,8 @@ while (my $line = <>) {
 	close_step("$op/$id", $now);
 	$open{"$op/$id"} = { op => $op, step => value($line, 'step'), at => $now } if $msg eq 'step';
 }
-printf "%s\t%d\t%.2f\n", $_, $n{$_}, $sum{$_} / $n{$_} for @order;
+# An operation's steps together, though another may have run some of them within it.
+my %rank;
+$rank{ (split /\t/)[0] } //= keys %rank for @order;
+printf "%s\t%d\t%.2f\n", $_, $n{$_}, $sum{$_} / $n{$_}
+	for sort { $rank{ (split /\t/, $a)[0] } <=> $rank{ (split /\t/, $b)[0] } } @order;

@@ -111,6 +111,14 @@ int container_open_log(struct container *c, int out_fd, int err_fd, struct err *
 void container_close_log(struct container *c);
 void container_drop_fds(struct container *c);
 void pod_drop_fds(struct pod *p);
+void pod_keep_fd(struct pod *p, const char *what, int fd);	/* -1 drops it */
+/* What the pod's configuration asks for; lives in pool. */
+struct sandbox_ns pod_wanted_ns(struct pool *pool, const struct pod *p);
+/*
+ * Find or make the namespaces of a ready pod that no keeper has handed over.  True if that takes
+ * time: cb comes then, unless pool is gone.
+ */
+bool pod_regain_ns(struct pod *p, struct pool *pool, void (*cb)(void *data), void *data);
 char *container_rw_dir(struct pool *p, const struct container *c);
 char *container_dir(struct pool *p, const struct container *c);
 char *pod_dir(struct pool *p, const struct pod *pod);

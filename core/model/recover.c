@@ -97,8 +97,6 @@ static void adopt_pod(struct pod *p)
 {
 	struct model *m = p->model;
 	p->net_fd = take(m, "pod", p->id, "net");
-	if (p->net_fd < 0 && p->netns_pin)
-		p->net_fd = open(p->netns_pin, O_RDONLY | O_CLOEXEC);
 	p->ipc_fd = take(m, "pod", p->id, "ipc");
 	p->uts_fd = take(m, "pod", p->id, "uts");
 	p->shm_fd = take(m, "pod", p->id, "shm");
@@ -443,6 +441,11 @@ static void one_over(struct recovery *r)
 	r->done(r->data);
 }
 
+static void handle_regained(void *data)
+{
+	one_over(data);
+}
+
 void model_recover(struct model *m, void (*done)(void *data), void *data)
 {
 	struct pool *pool = pool_new(m->pool, "recovery");
@@ -459,6 +462,9 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	list_for_each(l, &pods, link)
 		if (l->pod->sandbox_made && l->pod->handler)
 			ask_engine_sandbox(r, l->pod);
+	struct pod *p;
+	list_for_each(p, &m->pod_list, link)
+		r->left += pod_regain_ns(p, r->pool, handle_regained, r);
 	list_for_each(l, &containers, link)
 		unwind_container(r, l->container, &l->op);
 	list_for_each(l, &pods, link)

@@ -50,7 +50,7 @@ int step_remove_cgroup(struct op *op)
 				  &op->undo_err);
 }
 
-static void keep_pod_fd(struct pod *p, const char *what, int fd)
+void pod_keep_fd(struct pod *p, const char *what, int fd)
 {
 	char key[KEEP_KEY_MAX + 1];
 	snprintf(key, sizeof(key), "pod/%s/%s", p->id, what);
@@ -69,10 +69,10 @@ static void handle_namespaces(void *data, int ret, const struct sandbox_fds *fds
 		p->ipc_fd = fds->ipc;
 		p->uts_fd = fds->uts;
 		p->shm_fd = fds->shm;
-		keep_pod_fd(p, "net", p->net_fd);
-		keep_pod_fd(p, "ipc", p->ipc_fd);
-		keep_pod_fd(p, "uts", p->uts_fd);
-		keep_pod_fd(p, "shm", p->shm_fd);
+		pod_keep_fd(p, "net", p->net_fd);
+		pod_keep_fd(p, "ipc", p->ipc_fd);
+		pod_keep_fd(p, "uts", p->uts_fd);
+		pod_keep_fd(p, "shm", p->shm_fd);
 	}
 	step_wake(op, ret, e);
 }
@@ -90,7 +90,7 @@ static const char *const *sysctls(struct pool *pool, const struct pod *p)
 	return list;
 }
 
-static struct sandbox_ns wanted_namespaces(struct pool *pool, const struct pod *p)
+struct sandbox_ns pod_wanted_ns(struct pool *pool, const struct pod *p)
 {
 	struct oci_ns ns;
 	oci_ns_of(p->config, NULL, &ns);
@@ -108,7 +108,7 @@ static struct sandbox_ns wanted_namespaces(struct pool *pool, const struct pod *
 static int make_namespaces(struct op *op)
 {
 	struct pod *p = op->data;
-	struct sandbox_ns ns = wanted_namespaces(op->pool, p);
+	struct sandbox_ns ns = pod_wanted_ns(op->pool, p);
 	p->namespaces_made = true;
 	record_note_pod(p);	/* an unpin is owed from here on */
 	return step_spawn(op, sandboxfs_make_ns(p->model->g.sandboxfs, op->pool, &ns, WORK_TIMEOUT_MS,
@@ -130,10 +130,10 @@ int step_unmake_namespaces(struct op *op)
 	if (!p->namespaces_made)
 		return 0;
 	pod_drop_fds(p);
-	keep_pod_fd(p, "net", -1);
-	keep_pod_fd(p, "ipc", -1);
-	keep_pod_fd(p, "uts", -1);
-	keep_pod_fd(p, "shm", -1);
+	pod_keep_fd(p, "net", -1);
+	pod_keep_fd(p, "ipc", -1);
+	pod_keep_fd(p, "uts", -1);
+	pod_keep_fd(p, "shm", -1);
 	if (!p->netns_pin) {
 		p->namespaces_made = false;
 		return 0;
@@ -200,7 +200,7 @@ int step_detach_network(struct op *op)
 static int set_late_sysctls(struct op *op)
 {
 	struct pod *p = op->data;
-	struct sandbox_ns ns = wanted_namespaces(op->pool, p);
+	struct sandbox_ns ns = pod_wanted_ns(op->pool, p);
 	if (!p->netns_pin || !sandboxfs_has_late_sysctls(&ns))
 		return 0;
 	return step_spawn(op, sandboxfs_late_sysctls(p->model->g.sandboxfs, op->pool, &ns, p->net_fd,

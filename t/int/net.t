@@ -119,8 +119,10 @@ def ping(ns, ip):
 
 
 def veths(bridge=OPTIONS["bridge"]):
-    return [l["ifname"] for l in json.loads(sh("ip", "-j", "link", "show", "type", "veth") or "[]")
-            if l.get("master") == bridge]
+    text = "Dump"
+    while "Dump" in text:       # "was interrupted": links have changed meanwhile
+        text = sh("ip", "-j", "link", "show", "type", "veth", check=False)
+    return [l["ifname"] for l in json.loads(text or "[]") if l.get("master") == bridge]
 
 
 def wait_links(n, *bridge):

@@ -18,7 +18,7 @@
 
 #include "core/base/pool.h"
 
-enum { REQUEST_SIZE = 4096, ANSWER_SIZE = 32768, DOOMED_GROUP = 0x63720bed };
+enum { REQUEST_SIZE = 4096, ANSWER_SIZE = 32768, DOOMED_GROUP = 0x63720bed, DUMP_TRIES = 50 };
 
 struct link_sock {
 	struct pool_res res;
@@ -43,20 +43,28 @@ int link_addr_parse(const char *cidr, struct link_addr *out, struct err *e)
 
 static void release_sock(struct pool_res *r)
 {
-	mnl_socket_close(container_of(r, struct link_sock, res)->nl);
+	struct link_sock *s = container_of(r, struct link_sock, res);
+	if (s->nl)
+		mnl_socket_close(s->nl);
+}
+
+static int sock_open(struct link_sock *s)
+{
+	if (s->nl)
+		mnl_socket_close(s->nl);
+	s->nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	return s->nl && mnl_socket_bind(s->nl, 0, MNL_SOCKET_AUTOPID) == 0 ? 0 : -errno;
 }
 
 struct link_sock *link_sock_new(struct pool *p, struct err *e)
 {
 	struct link_sock *s = pool_new_struct(p, struct link_sock);
-	s->nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	s->seq = (unsigned)time(NULL);
-	if (!s->nl || mnl_socket_bind(s->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		err_sys(e, "open a netlink socket");
-		return NULL;
-	}
 	pool_res_add(p, &s->res, release_sock);
-	return s;
+	if (sock_open(s) == 0)
+		return s;
+	err_sys(e, "open a netlink socket");
+	return NULL;
 }
 
 /* -- one request, one answer -- */
@@ -289,6 +297,14 @@ static int handle_link(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
+static int dump_ports(struct link_sock *s, struct walk *w)
+{
+	struct request q;
+	link_begin(&q, RTM_GETLINK, NLM_F_DUMP, 0);
+	mnl_attr_put_u32(q.nlh, IFLA_MASTER, w->bridge);
+	return request_run(s, &q, handle_link, w);
+}
+
 int link_each_port(struct link_sock *s, const char *bridge, void (*cb)(void *data, const char *name),
 		   void *data, struct err *e)
 {
@@ -296,11 +312,14 @@ int link_each_port(struct link_sock *s, const char *bridge, void (*cb)(void *dat
 	int ret = link_index(s, bridge, &w.bridge);
 	if (ret == -ENODEV)
 		return 0;
-	if (ret == 0) {
-		struct request q;
-		link_begin(&q, RTM_GETLINK, NLM_F_DUMP, 0);
-		mnl_attr_put_u32(q.nlh, IFLA_MASTER, w.bridge);
-		ret = request_run(s, &q, handle_link, &w);
+	if (ret == 0)
+		ret = dump_ports(s, &w);
+	/* The node's links have changed meanwhile: some may be missing, and the rest of this dump is
+	 * still in the socket. */
+	for (int i = 0; ret == -EINTR && i < DUMP_TRIES; i++) {
+		ret = sock_open(s);
+		if (ret == 0)
+			ret = dump_ports(s, &w);
 	}
 	return ret < 0 ? err_set(e, -ret, "list the ports of %s: %s", bridge, strerror(-ret)) : 0;
 }

@@ -40,7 +40,7 @@ int link_add_pod(struct link_sock *s, const char *host, const char *bridge, int 
 /* Missing is fine.  All at once: each removal waits for the kernel's readers (10 ms and more), many
  * together wait no longer than one. */
 int link_remove(struct link_sock *s, const char *const *names, size_t n, struct err *e);
-/* Call cb with each port of the bridge; a missing bridge has none. */
+/* Call cb with each port of the bridge, perhaps more than once; a missing bridge has none. */
 int link_each_port(struct link_sock *s, const char *bridge, void (*cb)(void *data, const char *name),
 		   void *data, struct err *e);
 

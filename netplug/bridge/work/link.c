@@ -118,6 +118,23 @@ static int link_up(struct link_sock *s, unsigned index)
 	return request_run(s, &q, NULL, NULL);
 }
 
+/*
+ * No link-local address of IPv6, where we give none: a thousand pods would each announce theirs to a
+ * thousand others.  The loopback keeps its ::1.
+ */
+static int link_quieten(struct link_sock *s, unsigned index)
+{
+	struct request q;
+	link_begin(&q, RTM_SETLINK, 0, index);
+	struct nlattr *families = mnl_attr_nest_start(q.nlh, IFLA_AF_SPEC);
+	struct nlattr *inet6 = mnl_attr_nest_start(q.nlh, AF_INET6);
+	mnl_attr_put_u8(q.nlh, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+	mnl_attr_nest_end(q.nlh, inet6);
+	mnl_attr_nest_end(q.nlh, families);
+	int ret = request_run(s, &q, NULL, NULL);
+	return ret == -EAFNOSUPPORT ? 0 : ret;		/* a kernel without IPv6 */
+}
+
 /* By name and not by if_nametoindex(): that one asks the namespace that we are in. */
 static int handle_index(const struct nlmsghdr *nlh, void *data)
 {
@@ -191,15 +208,14 @@ int link_ensure_bridge(struct link_sock *s, const char *name, const struct link_
 static int veth_add(struct link_sock *s, const char *host, unsigned bridge, int netns_fd, struct in_addr ip)
 {
 	struct request q;
-	struct ifinfomsg *ifi = link_begin(&q, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
-	ifi->ifi_flags = ifi->ifi_change = IFF_UP;
+	link_begin(&q, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
 	mnl_attr_put_strz(q.nlh, IFLA_IFNAME, host);
 	mnl_attr_put_u32(q.nlh, IFLA_MASTER, bridge);
 	struct nlattr *info = mnl_attr_nest_start(q.nlh, IFLA_LINKINFO);
 	mnl_attr_put_strz(q.nlh, IFLA_INFO_KIND, "veth");
 	struct nlattr *data = mnl_attr_nest_start(q.nlh, IFLA_INFO_DATA);
 	struct nlattr *peer = mnl_attr_nest_start(q.nlh, VETH_INFO_PEER);
-	mnl_nlmsg_put_extra_header(q.nlh, sizeof(*ifi));	/* it can't be up before it has a peer */
+	mnl_nlmsg_put_extra_header(q.nlh, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(q.nlh, IFLA_IFNAME, "eth0");
 	mnl_attr_put_u32(q.nlh, IFLA_NET_NS_FD, (uint32_t)netns_fd);
 	put_mac(q.nlh, ip);
@@ -213,12 +229,8 @@ static int veth_add(struct link_sock *s, const char *host, unsigned bridge, int 
  * With br_netfilter a pod's packet to a host port of its own is translated while it is bridged and
  * has to leave by the port that it came in by.
  */
-static int port_set_hairpin(struct link_sock *s, const char *host)
+static int port_set_hairpin(struct link_sock *s, unsigned index)
 {
-	unsigned index = 0;
-	int ret = link_index(s, host, &index);
-	if (ret < 0)
-		return ret;
 	struct request q;
 	struct ifinfomsg *ifi = link_begin(&q, RTM_SETLINK, 0, index);
 	ifi->ifi_family = AF_BRIDGE;
@@ -238,8 +250,14 @@ int link_add_pod(struct link_sock *s, const char *host, const char *bridge, int 
 	ret = veth_add(s, host, index, netns_fd, ip);
 	if (ret < 0)
 		return err_set(e, -ret, "make %s on bridge %s: %s", host, bridge, strerror(-ret));
-	ret = port_set_hairpin(s, host);
-	return ret < 0 ? err_set(e, -ret, "set hairpin mode on %s: %s", host, strerror(-ret)) : 0;
+	ret = link_index(s, host, &index);
+	if (ret == 0)
+		ret = link_quieten(s, index);
+	if (ret == 0)
+		ret = port_set_hairpin(s, index);
+	if (ret == 0)
+		ret = link_up(s, index);
+	return ret < 0 ? err_set(e, -ret, "set up %s: %s", host, strerror(-ret)) : 0;
 }
 
 /* Whatever is in this group is on its way out, whoever has put it there. */
@@ -350,6 +368,8 @@ int link_set_up_pod(struct link_sock *s, const struct link_addr *addrs, size_t n
 	if (ret < 0)
 		return err_set(e, -ret, "set lo up in the pod: %s", strerror(-ret));
 	ret = link_index(s, "eth0", &eth0);
+	if (ret == 0)
+		ret = link_quieten(s, eth0);
 	if (ret == 0)
 		ret = link_up(s, eth0);
 	for (size_t i = 0; i < n && ret == 0; i++)

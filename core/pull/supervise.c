@@ -56,6 +56,7 @@ struct supervisor {
 	unsigned unpackers, unpacking, fetching, done;
 	uint64_t total;
 	int64_t reported_ns;
+	bool unreported;		/* progress that came too soon after the last report */
 };
 
 /* -- processes -- */
@@ -443,7 +444,8 @@ static void report_progress(struct supervisor *s, const char *stage, bool now)
 {
 	int64_t ns = clock_mono_ns();
 	uint64_t done = 0;
-	if (!now && ns - s->reported_ns < REPORT_NS)
+	s->unreported = !now && ns - s->reported_ns < REPORT_NS;
+	if (s->unreported)
 		return;
 	s->reported_ns = ns;
 	for (size_t i = 0; i < s->n_order; i++)
@@ -464,7 +466,7 @@ static int turn(struct supervisor *s, struct err *e)
 		who[n] = s->order[i];
 		fds[n++] = (struct pollfd){ .fd = s->order[i]->report, .events = POLLIN };
 	}
-	if (poll(fds, n, -1) < 0)
+	if (poll(fds, n, s->unreported ? REPORT_NS / 1000000 : -1) < 0)
 		return errno == EINTR ? 0 : err_sys(e, "poll");
 	if (fds[1].revents)
 		return err_set(e, ECANCELED, "nobody waits for this any more");
@@ -487,13 +489,14 @@ static int run(struct supervisor *s, struct err *e)
 {
 	report_progress(s, "resolving", true);
 	while (!s->resolved || s->done < s->n_order) {
+		bool was_resolved = s->resolved;
 		int ret = turn(s, e);
 		if (ret == 0 && s->resolved)
 			ret = advance(s, e);
 		if (ret < 0)
 			return ret;
 		if (s->resolved)
-			report_progress(s, "pulling", false);
+			report_progress(s, "pulling", !was_resolved);
 	}
 	report_progress(s, "syncing", true);
 	return 0;

@@ -95,6 +95,7 @@ struct pod {
 	const char *net_state;
 	bool shared_pid;
 	pid_t pause_pid;		/* of a shared pid namespace; 0: none */
+	uint64_t pause_start;		/* with pause_pid: the one process (pid_start_time) */
 	struct loop_child pause;
 	bool pause_made;		/* known to the engine */
 	bool sandbox_made;		/* of an engine that has sandboxes of its own */

@@ -43,6 +43,7 @@ void pause_watch(struct pod *p, pid_t pid, int pidfd)
 	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
 	keep_put(p->model->g.keep, key, pidfd);
 	p->pause_pid = pid;
+	p->pause_start = pid_start_time(pid);
 	loop_child_start(&p->pause, p->model->g.loop, p->pool, pid, pidfd, handle_pause_exit, p);
 }
 

@@ -47,6 +47,7 @@ int record_save_pod(struct pod *p, struct err *e)
 	json_member_str(o, "net_state", p->net_state);
 	json_member_bool(o, "shared_pid", p->shared_pid);
 	json_member_int(o, "pause_pid", p->pause_pid);
+	json_member_int(o, "pause_start", (int64_t)p->pause_start);
 	json_member_bool(o, "pause_made", p->pause_made);
 	json_member_bool(o, "unclaimed", p->unclaimed);
 	put_op(o, p->op);
@@ -185,6 +186,7 @@ int record_load_pod(struct model *m, const char *id, struct pod **out, struct re
 	p->net_state = text(p->pool, j, "net_state");
 	p->shared_pid = json_bool(json_get(j, "shared_pid"), false);
 	p->pause_pid = (pid_t)json_int(json_get(j, "pause_pid"), 0);
+	p->pause_start = (uint64_t)json_int(json_get(j, "pause_start"), 0);
 	p->pause_made = json_bool(json_get(j, "pause_made"), false);
 	p->unclaimed = json_bool(json_get(j, "unclaimed"), false);
 	load_op(p->pool, j, op);

@@ -93,6 +93,21 @@ static int take(struct model *m, const char *kind, const char *id, const char *w
 	return keep_take(m->g.keep, key);
 }
 
+static void adopt_pause(struct pod *p)
+{
+	int pidfd = take(p->model, "pod", p->id, "pid");
+	pid_t pid = p->pause_pid;
+	if (pidfd < 0 && pid && p->pause_start && pid_start_time(pid) == p->pause_start)
+		pidfd = pidfd_open_pid(pid);	/* no keeper has it, but it is the one */
+	if (pidfd >= 0) {
+		pause_watch(p, pid, pidfd);
+	} else if (pid) {
+		p->pause_pid = 0;
+		if (p->state == POD_STATE_READY)
+			pod_set_state(p, POD_STATE_NOTREADY);
+	}
+}
+
 static void adopt_pod(struct pod *p)
 {
 	struct model *m = p->model;
@@ -104,11 +119,7 @@ static void adopt_pod(struct pod *p)
 	cgroup_adopt_made(m->g.cgroups, leaf, p->cgroup_made);
 	if (p->attached)
 		net_plug_adopt(m->g.net, p->id, p->net_state);
-	int pidfd = take(m, "pod", p->id, "pid");
-	if (pidfd >= 0)
-		pause_watch(p, p->pause_pid, pidfd);
-	else if (p->pause_pid)
-		p->pause_pid = 0;
+	adopt_pause(p);
 	if (!p->handler)
 		log_error("the handler of a pod is not configured any more", "pod", p->id, "handler",
 			  p->handler_name);

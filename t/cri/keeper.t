@@ -224,16 +224,24 @@ ok(exited("stay") == (42, "Error") and whole(lines("stay")), "exit code and line
 
 # -- both leave, the container stays --
 NAMESPACES = "for n in net ipc uts; do readlink /proc/self/ns/$n; done; hostname"
-POD = 'metadata { name: "pod" uid: "u" namespace: "n" } hostname: "pod-host"'
-CTR = 'metadata { name: "%s" } image { image: "%s" } command: "sleep" args: "1000"'
-pod = re.search('"(.*)"', rpc("RunPodSandbox", f"config {{ {POD} }}"))[1]
+LINUX = "linux { security_context { namespace_options { pid: %s } } }"
+CTR = 'metadata { name: "%s" } image { image: "%s" } command: "sleep" args: "1000" '
 
 
-def add(name):
-    made = rpc("CreateContainer", f'pod_sandbox_id: "{pod}" config {{ {CTR % (name, IMAGE)} }} sandbox_config {{ {POD} }}')
-    ctr = re.search('"(.*)"', made)[1]
-    rpc("StartContainer", f'container_id: "{ctr}"')
-    return ctl("exec", ctr, "--", "sh", "-c", NAMESPACES)
+class Pod:
+    """pid: POD has a pause process, which lives in the namespaces; CONTAINER has none."""
+    def __init__(self, name, pid):
+        self.linux = LINUX % pid
+        self.config = f'metadata {{ name: "{name}" uid: "u" namespace: "n" }} hostname: "host-{name}" {self.linux}'
+        self.id = re.search('"(.*)"', rpc("RunPodSandbox", f"config {{ {self.config} }}"))[1]
+
+    def add(self, name):
+        """A container; what namespaces it is in."""
+        made = rpc("CreateContainer", f'pod_sandbox_id: "{self.id}" sandbox_config {{ {self.config} }} '
+                   f"config {{ {CTR % (name, IMAGE)} {self.linux} }}")
+        ctr = re.search('"(.*)"', made)[1]
+        rpc("StartContainer", f'container_id: "{ctr}"')
+        return ctl("exec", ctr, "--", "sh", "-c", NAMESPACES).split()
 
 
 def restart():
@@ -242,19 +250,20 @@ def restart():
     return good, daemon.pid
 
 
-first = add("first")
-ok(first.endswith("pod-host\n"), "a container has the pod's hostname", first)
+shared, lonely = Pod("shared", "POD"), Pod("lonely", "CONTAINER")
+first, alone = shared.add("first"), lonely.add("alone")
+ok(first[3] == "host-shared" and alone[3] == "host-lonely", "a container has the pod's hostname", (first, alone))
 good, keeper = restart()
 ok(good, "a stop and a start")
-ok("first" in ctl("ps"), "leave the container running", ctl("ps", "-a"))
-ok(add("second") == first, "a second container joins its namespaces", first)
-ctl("stop", "-t", "0", "pod/first", "pod/second")
+ok("first" in ctl("ps") and "alone" in ctl("ps"), "leave the containers running", ctl("ps", "-a"))
+ok(shared.add("second") == first and lonely.add("second") == alone, "another container joins its pod's namespaces")
+ctl("stop", "-t", "0", "shared/first", "shared/second", "lonely/alone", "lonely/second")
 good, keeper = restart()
-third = add("third")
-ok(third.splitlines()[0] == first.splitlines()[0] and third.endswith("pod-host\n"),
-   "with nobody in them there are new ones, the network's is the same", third)
-host = "".join(os.readlink(f"/proc/self/ns/{n}") for n in ("net", "ipc", "uts"))
-ok(not any(line in host for line in third.splitlines()[:3]), "and none is the host's", third)
+ok(shared.add("third") == first, "the pause process holds them, too")
+third = lonely.add("third")
+ok(third[0] == alone[0] and third[3] == alone[3], "with nobody in them the network's is the same", third)
+host = [os.readlink(f"/proc/self/ns/{n}") for n in ("net", "ipc", "uts")]
+ok(not set(third) & set(host), "and none is the host's", third)
 
 ctl("rm", "-fa")
 ok(os.listdir(f"{T}/netns") == [] and len(os.listdir(f"/proc/{keeper}/fd")) <= 9, "nothing is left in the keeper",

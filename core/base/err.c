@@ -16,7 +16,8 @@ static void put(struct err *e, const char *fmt, va_list ap)
 /* A message that was cut may end amid a character. */
 static void trim(struct err *e)
 {
-	size_t len = strlen(e->msg), valid = len < sizeof(e->msg) - 1 ? len : utf8_valid(e->msg, len);
+	size_t len = strlen(e->msg);
+	size_t valid = len < sizeof(e->msg) - 1 ? len : utf8_valid(e->msg, len);
 	if (len - valid < 4)
 		e->msg[valid] = 0;
 }

@@ -130,7 +130,8 @@ static void enable_controllers(const struct hierarchy *h, const char *path)
 	struct buf text = { 0 };
 	if (file_read(fd, "cgroup.controllers", 4096, &text, NULL) == 0) {
 		char *save, word[64];
-		for (char *c = strtok_r(text.data, " \n", &save); c; c = strtok_r(NULL, " \n", &save)) {
+		for (char *c = strtok_r(text.data, " \n", &save); c;
+		     c = strtok_r(NULL, " \n", &save)) {
 			snprintf(word, sizeof(word), "+%.60s", c);
 			file_poke(fd, "cgroup.subtree_control", word, NULL);
 		}
@@ -186,7 +187,8 @@ static int make_in(struct cgroups *cg, const struct hierarchy *h, const char *pa
 }
 
 /* Remove the parts in mask, deepest first, as far as they are empty. */
-static void remove_parts(struct cgroups *cg, const struct hierarchy *h, const char *path, unsigned long mask)
+static void remove_parts(struct cgroups *cg, const struct hierarchy *h, const char *path,
+			 unsigned long mask)
 {
 	char part[PATH_MAX];
 	for (unsigned i = DEPTH_MAX; i-- > 0;) {
@@ -199,8 +201,8 @@ static void remove_parts(struct cgroups *cg, const struct hierarchy *h, const ch
 	}
 }
 
-static int make_all(struct cgroups *cg, struct pool *p, const char *path, unsigned leave, const char **made,
-		    struct err *e)
+static int make_all(struct cgroups *cg, struct pool *p, const char *path, unsigned leave,
+		    const char **made, struct err *e)
 {
 	unsigned long masks[HIERARCHIES_MAX] = { 0 }, fresh[HIERARCHIES_MAX] = { 0 };
 	int ret = tree_check_path(path, e);
@@ -214,13 +216,15 @@ static int make_all(struct cgroups *cg, struct pool *p, const char *path, unsign
 	struct buf text = { 0 };
 	for (size_t i = 0; i < cg->n; i++)
 		if (masks[i])
-			buf_printf(&text, "%s%s:%lx", text.len ? " " : "", cg->all[i].name, masks[i]);
+			buf_printf(&text, "%s%s:%lx", text.len ? " " : "", cg->all[i].name,
+				   masks[i]);
 	*made = text.len ? pool_strndup(p, text.data, text.len) : NULL;
 	buf_free(&text);
 	return 0;
 }
 
-int cgroup_make_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made, struct err *e)
+int cgroup_make_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made,
+			struct err *e)
 {
 	*made = NULL;
 	return make_all(cg, p, path, 1, made, e);
@@ -273,11 +277,12 @@ int cgroup_remove_made(struct cgroups *cg, const char *path, const char *made, s
 	int ret = tree_check_path(path, e);
 	if (ret < 0)
 		return ret;
-	unsigned long above = (1ul << (count_parts(path) - 1)) - 1;	/* never the leaf's own bit */
+	unsigned long above = (1ul << (count_parts(path) - 1)) - 1; /* never the leaf's own bit */
 	for_each_hierarchy(h, cg) {
 		int one = remove_leaf(h, path);
 		if (one < 0)
-			ret = err_set(e, -one, "remove cgroup %s in %s: %s", path, h->name, strerror(-one));
+			ret = err_set(e, -one, "remove cgroup %s in %s: %s", path, h->name,
+				      strerror(-one));
 		else
 			remove_parts(cg, h, path, mask_of(made, h) & above);
 	}
@@ -388,13 +393,14 @@ void cgroups_leave(struct cgroups *cg)
 {
 	for_each_hierarchy(h, cg) {
 		unlinkat(h->fd, cg->helpers + 1, AT_REMOVEDIR);
-		/* Also when an earlier daemon has made it: the configuration says that it is ours. */
+		/* Also one that an earlier daemon has made: by the configuration it is ours. */
 		unlinkat(h->fd, cg->parent + 1, AT_REMOVEDIR);
 		remove_parts(cg, h, cg->parent, mask_of(cg->parent_made, h));
 	}
 }
 
-int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file, struct buf *out)
+int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file,
+		struct buf *out)
 {
 	struct hierarchy *h = tree_find(cg, controller);
 	char name[PATH_MAX];
@@ -405,7 +411,7 @@ int cgroup_read(struct cgroups *cg, const char *controller, const char *path, co
 	auto_close int fd = openat(h->fd, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	/* cgroupfs gives all of a file in one read, if there is room: half the calls of file_read(). */
+	/* cgroupfs gives all of a file in one read: half the calls of file_read(). */
 	ssize_t n = read(fd, buf_room(out, CONTROL_FILE_MAX), CONTROL_FILE_MAX);
 	if (n < 0)
 		return errno == ENODEV ? -ENOENT : -errno;

@@ -73,8 +73,8 @@ struct cgroup_limits {
 };
 int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limits *out);
 
-/* Append one of its files, 8 KiB at most.  controller: "memory", "cpu", ...: picks the hierarchy; NULL: v2.
- * -ENOENT when the hierarchy, the cgroup or the file is not there. */
+/* Append one of its files, 8 KiB at most.  controller: "memory", "cpu", ...: picks the hierarchy;
+ * NULL: v2. -ENOENT when the hierarchy, the cgroup or the file is not there. */
 int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file,
 		struct buf *out);
 /* The number after key in a file of "key number" lines; false if there is none. */

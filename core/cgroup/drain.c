@@ -136,9 +136,10 @@ static void handle_deadline(struct loop_timer *t)
 	finish(d, -ETIMEDOUT, &e);
 }
 
-struct cgroup_drain *cgroup_drain_start(struct cgroups *cg, struct loop *l, struct pool *p, const char *path,
-					uint64_t timeout_ms,
-					void (*cb)(void *data, int ret, const struct err *e), void *data)
+struct cgroup_drain *cgroup_drain_start(struct cgroups *cg, struct loop *l, struct pool *p,
+					const char *path, uint64_t timeout_ms,
+					void (*cb)(void *data, int ret, const struct err *e),
+					void *data)
 {
 	struct pool *own = pool_new(p, "cgroup drain");
 	struct cgroup_drain *d = pool_new_struct(own, struct cgroup_drain);

@@ -44,7 +44,8 @@ int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n)
 	struct buf text = { 0 };
 	bool v2 = cgroup_controller_v2(cg, "memory");
 	/* v2's memory.events counts the cgroups below, too, where the victim may have been. */
-	int ret = cgroup_read(cg, "memory", path, v2 ? "memory.events" : "memory.oom_control", &text);
+	const char *file = v2 ? "memory.events" : "memory.oom_control";
+	int ret = cgroup_read(cg, "memory", path, file, &text);
 	if (ret == 0 && !cgroup_field(&text, "oom_kill", n))
 		ret = -ENOENT;
 	buf_free(&text);
@@ -53,7 +54,8 @@ int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n)
 
 /* -- limits -- */
 
-static int64_t read_number(struct cgroups *cg, const char *controller, const char *path, const char *file)
+static int64_t read_number(struct cgroups *cg, const char *controller, const char *path,
+			   const char *file)
 {
 	struct buf text = { 0 };
 	uint64_t n;
@@ -65,7 +67,8 @@ static int64_t read_number(struct cgroups *cg, const char *controller, const cha
 	return result;
 }
 
-static void read_word(struct cgroups *cg, const char *path, const char *file, char *out, size_t size)
+static void read_word(struct cgroups *cg, const char *path, const char *file, char *out,
+		      size_t size)
 {
 	struct buf text = { 0 };
 	if (cgroup_read(cg, "cpuset", path, file, &text) == 0 && text.len)
@@ -78,7 +81,8 @@ static void read_cpu_v2(struct cgroups *cg, const char *path, struct cgroup_limi
 	struct buf text = { 0 };
 	char quota[24];
 	if (cgroup_read(cg, "cpu", path, "cpu.max", &text) == 0 &&
-	    sscanf(text.data, "%23s %" SCNd64, quota, &out->cpu_period) == 2 && strcmp(quota, "max"))
+	    sscanf(text.data, "%23s %" SCNd64, quota, &out->cpu_period) == 2 &&
+	    strcmp(quota, "max"))
 		out->cpu_quota = strtoll(quota, NULL, 10);
 	buf_free(&text);
 	int64_t weight = read_number(cg, "cpu", path, "cpu.weight");

@@ -153,7 +153,8 @@ int cgroups_kill_helpers(struct cgroups *cg, int wait_ms, struct err *e)
 	while (cgroup_kill(cg, cg->helpers, SIGKILL), cgroup_pids(cg, cg->helpers, &pid, 1)) {
 		int ret = wait_gone(pid, deadline);
 		if (ret < 0 && ret != -EINTR)
-			return err_set(e, -ret, "a helper of an earlier core does not die: pid %d: %s", pid,
+			return err_set(e, -ret,
+				       "a helper of an earlier core does not die: pid %d: %s", pid,
 				       strerror(-ret));
 	}
 	return 0;

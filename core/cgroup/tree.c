@@ -38,8 +38,8 @@ struct hierarchy *tree_find(const struct cgroups *cg, const char *controller)
 /* -- mountinfo -- */
 
 static const char *const v1_controllers[] = {
-	"cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls", "perf_event",
-	"net_prio", "hugetlb", "pids", "rdma", "misc",
+	"cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls",
+	"perf_event", "net_prio", "hugetlb", "pids", "rdma", "misc",
 };
 
 /* The super options of a v1 mount that are controllers or its name, in their order. */
@@ -98,7 +98,8 @@ int tree_open(struct cgroups *cg, struct pool *p, struct err *e)
 	char *save, *line;
 	int ret = file_read(AT_FDCWD, "/proc/self/mountinfo", 64 << 20, &text, e);
 	if (ret == 0)
-		for (line = strtok_r(text.data, "\n", &save); line && ret == 0; line = strtok_r(NULL, "\n", &save))
+		for (line = strtok_r(text.data, "\n", &save); line && ret == 0;
+		     line = strtok_r(NULL, "\n", &save))
 			ret = parse_line(cg, p, line, e);
 	buf_free(&text);
 	if (ret == 0 && !cg->n)
@@ -114,13 +115,15 @@ int tree_check_path(const char *path, struct err *e)
 	bool good = path[0] == '/' && path[1];
 	for (const char *at = path; good && *at; depth++) {
 		size_t len = strcspn(++at, "/");
-		good = len && !(len == 1 && at[0] == '.') && !(len == 2 && at[0] == '.' && at[1] == '.');
+		good = len && !(len == 1 && at[0] == '.') &&
+		       !(len == 2 && at[0] == '.' && at[1] == '.');
 		at += len;
 	}
 	if (good && depth <= DEPTH_MAX && strlen(path) < 3000)
 		return 0;
-	return err_set(e, EINVAL, "cgroup path \"%.200s\": not an absolute, plain path of at most %d parts", path,
-		       DEPTH_MAX);
+	return err_set(e, EINVAL,
+		       "cgroup path \"%.200s\": not an absolute, plain path of at most %d parts",
+		       path, DEPTH_MAX);
 }
 
 static int walk(int dirfd, int depth, int (*fn)(int dirfd, void *data), void *data)
@@ -136,7 +139,8 @@ static int walk(int dirfd, int depth, int (*fn)(int dirfd, void *data), void *da
 			continue;
 		if (!depth)
 			return -ELOOP;
-		int sub = openat(dirfd, ent->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+		int sub = openat(dirfd, ent->d_name, flags);
 		int ret = sub < 0 ? (errno == ENOENT ? 0 : -errno) : walk(sub, depth - 1, fn, data);
 		if (ret < 0)
 			return ret;
@@ -145,7 +149,8 @@ static int walk(int dirfd, int depth, int (*fn)(int dirfd, void *data), void *da
 	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;	/* gone meanwhile */
 }
 
-int tree_walk(const struct hierarchy *h, const char *path, int (*fn)(int dirfd, void *data), void *data)
+int tree_walk(const struct hierarchy *h, const char *path, int (*fn)(int dirfd, void *data),
+	      void *data)
 {
 	int fd = openat(h->fd, path + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)

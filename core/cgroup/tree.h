@@ -42,4 +42,5 @@ int tree_check_path(const char *path, struct err *e);
 
 /* Call fn for the cgroup and each below it, deepest first; dirfd is its directory.  Stops at
  * the first result < 0 and returns it.  A cgroup that is not there (any more) is no error. */
-int tree_walk(const struct hierarchy *h, const char *path, int (*fn)(int dirfd, void *data), void *data);
+int tree_walk(const struct hierarchy *h, const char *path, int (*fn)(int dirfd, void *data),
+	      void *data);

@@ -166,8 +166,8 @@ static void pump_on(struct stream *s, bool hangup, bool flush_tail)
 	/* 0 without a hang-up: a FIFO that nobody has opened yet. */
 	if ((n == 0 && hangup) || (n < 0 && n != -EAGAIN)) {
 		if (n < 0)
-			log_error("output of a container can't be read", "path", s->log->file.path, "stream",
-				  names[s->which], "error", strerror((int)-n));
+			log_error("output of a container can't be read", "path", s->log->file.path,
+				  "stream", names[s->which], "error", strerror((int)-n));
 		end_stream(s);
 		return;
 	}
@@ -279,7 +279,9 @@ static int start_stream(struct conlog *c, struct stream *s, struct err *e)
 	if (fstat(s->fd, &st) < 0 || !S_ISFIFO(st.st_mode))
 		return err_set(e, EINVAL, "%s of the container is not a pipe", names[s->which]);
 	int ret = loop_edge_start(&s->edge, c->loop, c->pool, s->fd, handle_edge, s);
-	return ret < 0 ? err_set(e, -ret, "watch %s of the container: %s", names[s->which], strerror(-ret)) : 0;
+	return ret < 0 ? err_set(e, -ret, "watch %s of the container: %s", names[s->which],
+				 strerror(-ret))
+		       : 0;
 }
 
 int conlog_open(struct loop *l, struct pool *p, const char *path, int out_fd, int err_fd, bool tty,
@@ -362,7 +364,8 @@ unsigned long long conlog_dropped(const struct conlog *c)
 /* -- taps -- */
 
 void conlog_tap_add(struct conlog *c, struct conlog_tap *t,
-		    void (*cb)(struct conlog_tap *t, enum conlog_stream stream, const char *data, size_t len),
+		    void (*cb)(struct conlog_tap *t, enum conlog_stream stream, const char *data,
+			       size_t len),
 		    void *data)
 {
 	t->cb = cb;

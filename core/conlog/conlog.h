@@ -64,6 +64,7 @@ struct conlog_tap {
 	void *data;
 };
 void conlog_tap_add(struct conlog *c, struct conlog_tap *t,
-		    void (*cb)(struct conlog_tap *t, enum conlog_stream stream, const char *data, size_t len),
+		    void (*cb)(struct conlog_tap *t, enum conlog_stream stream, const char *data,
+			       size_t len),
 		    void *data);
 void conlog_tap_del(struct conlog_tap *t);

@@ -40,7 +40,8 @@ static int repair_end(int fd, off_t size, const char *path, struct err *e)
 		return err_sys(e, "read the end of log %s", path);
 	const char *nl = memrchr(end, '\n', (size_t)n);
 	if (!nl && (off_t)len < size)
-		return write(fd, "\n", 1) == 1 ? 0 : err_sys(e, "end the last line of log %s", path);
+		return write(fd, "\n", 1) == 1 ? 0
+					       : err_sys(e, "end the last line of log %s", path);
 	off_t keep = size - (off_t)len + (nl ? nl + 1 - end : 0);
 	if (keep < size && ftruncate(fd, keep) < 0)
 		return err_sys(e, "cut a half record off log %s", path);
@@ -50,7 +51,9 @@ static int repair_end(int fd, off_t size, const char *path, struct err *e)
 /* The new fd or -errno. */
 static int open_file(const char *path, struct err *e)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0640);
+	int fd = open(path,
+		      O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+		      0640);
 	if (fd < 0)
 		return err_sys(e, "open log %s", path);
 	struct stat st;
@@ -175,8 +178,8 @@ void logfile_flush(struct logfile *f)
 	if (error) {
 		f->dropped += batch_len - cut_short_write(f, done);
 		if (!f->failing)
-			log_warn("output of a container is dropped, its log can't be written", "path", f->path,
-				 "error", strerror(error));
+			log_warn("output of a container is dropped, its log can't be written",
+				 "path", f->path, "error", strerror(error));
 	} else if (f->failing && batch_len) {
 		log_info("a log is written again", "path", f->path, "dropped_bytes",
 			 log_num((long long)f->dropped));

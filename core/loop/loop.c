@@ -27,7 +27,7 @@
 
 enum { LAG_BUCKETS = 128, SLOW_PASS_MS = 50, EDGES_A_PASS = 64 };
 
-struct doomed {		/* lives in the pool itself: whoever destroys it first takes the entry along */
+struct doomed { /* lives in the pool itself: whoever destroys it first takes the entry along */
 	struct pool_res res;
 	struct list link;
 	struct pool *pool;

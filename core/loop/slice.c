@@ -17,8 +17,9 @@ static void handle_slice(struct loop_timer *t)
 	s->done(s);
 }
 
-void loop_slice_start(struct loop_slice *s, struct loop *l, struct pool *p, bool (*step)(struct loop_slice *s),
-		      void (*done)(struct loop_slice *s), void *data)
+void loop_slice_start(struct loop_slice *s, struct loop *l, struct pool *p,
+		      bool (*step)(struct loop_slice *s), void (*done)(struct loop_slice *s),
+		      void *data)
 {
 	s->loop = l;
 	s->pool = p;

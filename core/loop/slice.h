@@ -18,6 +18,7 @@ struct loop_slice {
 
 /* From the next pass on call step until it returns false, then done, once.  step must not stop
  * the slice; done may destroy what it lives in. */
-void loop_slice_start(struct loop_slice *s, struct loop *l, struct pool *p, bool (*step)(struct loop_slice *s),
-		      void (*done)(struct loop_slice *s), void *data);
+void loop_slice_start(struct loop_slice *s, struct loop *l, struct pool *p,
+		      bool (*step)(struct loop_slice *s), void (*done)(struct loop_slice *s),
+		      void *data);
 void loop_slice_stop(struct loop_slice *s);	/* neither is called any more; may be repeated */

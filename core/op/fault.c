@@ -40,11 +40,14 @@ static int handle_row(struct op *op, const char *step, bool undoing, void *data)
 	struct buf text = { 0 };
 	char action[16] = "", want[256];
 	int at = 0, ret = 0;
-	if (file_read(AT_FDCWD, path, 4096, &text, NULL) == 0 && sscanf(text.data, "%15s %n", action, &at) == 1) {
-		snprintf(want, sizeof(want), "%s%s/%s", undoing ? "undo " : "", op->table->name, step);
+	if (file_read(AT_FDCWD, path, 4096, &text, NULL) == 0 &&
+	    sscanf(text.data, "%15s %n", action, &at) == 1) {
+		snprintf(want, sizeof(want), "%s%s/%s", undoing ? "undo " : "", op->table->name,
+			 step);
 		text.data[at + (int)strcspn(text.data + at, "\n")] = 0;
 		if (!strcmp(text.data + at, want) && unlink(path) == 0) {
-			log_warn("fault on demand", "action", action, "op", op->table->name, "step", step);
+			log_warn("fault on demand", "action", action, "op", op->table->name, "step",
+				 step);
 			ret = strike(op, action);
 		}
 	}

@@ -106,9 +106,10 @@ static void advance(struct op *op, int ret)
 			}
 		} else {
 			if (ret < 0)
-				log_warn("undo failed", "op", op->table->name, "id", op->subject, "step",
-					 op_step_name(op), "error",
-					 op->undo_err.code ? err_text(&op->undo_err) : strerror(-ret));
+				log_warn("undo failed", "op", op->table->name, "id", op->subject,
+					 "step", op_step_name(op), "error",
+					 op->undo_err.code ? err_text(&op->undo_err)
+							   : strerror(-ret));
 			err_clear(&op->undo_err);
 			op->pos--;
 			if (op->pos < 0) {
@@ -118,7 +119,8 @@ static void advance(struct op *op, int ret)
 		}
 		bool undoing = op->state == OP_STATE_UNDOING;
 		const struct op_step *s = &op->table->steps[op->pos];
-		log_debug(undoing ? "undo" : "step", "op", op->table->name, "id", op->subject, "step", s->name);
+		log_debug(undoing ? "undo" : "step", "op", op->table->name, "id", op->subject,
+			  "step", s->name);
 		if (op->table->save)
 			op->table->save(op, s->name, undoing);
 		ret = call(op, s, undoing);
@@ -147,8 +149,8 @@ static void release(struct pool_res *r)
 		;
 }
 
-static void init(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,
-		 const char *subject)
+static void init(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool,
+		 void *data, const char *subject)
 {
 	op->table = t;
 	op->loop = l;
@@ -161,8 +163,8 @@ static void init(struct op *op, const struct op_table *t, struct loop *l, struct
 	pool_res_add(pool, &op->res, release);
 }
 
-void op_start(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,
-	      const char *subject, uint64_t timeout_ms)
+void op_start(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool,
+	      void *data, const char *subject, uint64_t timeout_ms)
 {
 	init(op, t, l, pool, data, subject);
 	op->state = OP_STATE_RUNNING;
@@ -172,8 +174,8 @@ void op_start(struct op *op, const struct op_table *t, struct loop *l, struct po
 	loop_defer(l, &op->first, handle_first, op);
 }
 
-void op_unwind(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool, void *data,
-	       const char *subject, const char *step)
+void op_unwind(struct op *op, const struct op_table *t, struct loop *l, struct pool *pool,
+	       void *data, const char *subject, const char *step)
 {
 	init(op, t, l, pool, data, subject);
 	op->state = OP_STATE_UNDOING;
@@ -210,8 +212,8 @@ void op_cancel(struct op *op, int code, const char *why)
 		op->abort_wait(op);
 }
 
-void op_join(struct op *op, struct op_waiter *w, void (*cb)(struct op_waiter *w, int ret, const struct err *e),
-	     void *data)
+void op_join(struct op *op, struct op_waiter *w,
+	     void (*cb)(struct op_waiter *w, int ret, const struct err *e), void *data)
 {
 	w->cb = cb;
 	w->data = data;

@@ -100,8 +100,8 @@ void op_wake(struct op *op, int ret);
 void op_cancel(struct op *op, int code, const char *why);
 
 /* Be told of the end.  The waiter is the caller's; op_leave() may be repeated. */
-void op_join(struct op *op, struct op_waiter *w, void (*cb)(struct op_waiter *w, int ret, const struct err *e),
-	     void *data);
+void op_join(struct op *op, struct op_waiter *w,
+	     void (*cb)(struct op_waiter *w, int ret, const struct err *e), void *data);
 void op_leave(struct op_waiter *w);
 
 /* For tests: called before each row runs (or is undone), with op->pos on it.  0: go on with the

@@ -22,7 +22,14 @@
 #include "core/base/pool.h"
 #include "core/loop/loop.h"
 
-enum { FDS_MAX = 64, FD_HIGH = 200, CHILD_STACK = 64 << 10, SWEEP_MS = 1000, STRANGER_AGE_MS = 500, DRAIN_MS = 1000 };
+enum {
+	FDS_MAX = 64,
+	FD_HIGH = 200,
+	CHILD_STACK = 64 << 10,
+	SWEEP_MS = 1000,
+	STRANGER_AGE_MS = 500,
+	DRAIN_MS = 1000
+};
 
 struct spawner {
 	struct pool_res res;
@@ -92,7 +99,7 @@ static int child_fail(struct child_args *a, const char *stage)
 static int child_set_oom(int adj)
 {
 	char text[16];
-	int n = snprintf(text, sizeof(text), "%d", adj);	/* digits only: no locale, no malloc */
+	int n = snprintf(text, sizeof(text), "%d", adj); /* digits only: no locale, no malloc */
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
@@ -223,7 +230,8 @@ static void handle_output(struct loop_io *io, int events)
 	maybe_finish(sp);
 }
 
-static int stream_open(struct spawn *sp, struct stream *s, size_t max, struct buf *into, int *child_end)
+static int stream_open(struct spawn *sp, struct stream *s, size_t max, struct buf *into,
+		       int *child_end)
 {
 	int fds[2];
 	s->fd = -1;
@@ -337,7 +345,8 @@ static void handle_exit(struct loop_child *c)
 	loop_timer_stop(&sp->deadline);
 	input_close(sp);
 	if (sp->out.fd >= 0 || sp->err.fd >= 0)
-		loop_timer_start(&sp->drain, sp->spawner->loop, sp->pool, DRAIN_MS, 0, handle_drain, sp);
+		loop_timer_start(&sp->drain, sp->spawner->loop, sp->pool, DRAIN_MS, 0, handle_drain,
+				 sp);
 	maybe_finish(sp);
 }
 
@@ -345,7 +354,8 @@ static void handle_deadline(struct loop_timer *t)
 {
 	struct spawn *sp = t->data;
 	sp->result.timed_out = true;
-	err_set(&sp->result.err, ETIMEDOUT, "no answer in %llu ms", (unsigned long long)sp->plan.timeout_ms);
+	err_set(&sp->result.err, ETIMEDOUT, "no answer in %llu ms",
+		(unsigned long long)sp->plan.timeout_ms);
 	kill_group(sp);
 }
 
@@ -357,7 +367,8 @@ static int open_stdio(struct spawn *sp, int std[3])
 			return -errno;
 		fd_set_nonblock(input[1]);
 		sp->input_fd = input[1];
-		loop_io_start(&sp->input, sp->spawner->loop, sp->pool, input[1], LOOP_WRITE, handle_input, sp);
+		loop_io_start(&sp->input, sp->spawner->loop, sp->pool, input[1], LOOP_WRITE,
+			      handle_input, sp);
 	}
 	std[0] = input[0];
 	int ret = stream_open(sp, &sp->out, sp->plan.out_max, &sp->result.out, &std[1]);
@@ -416,7 +427,8 @@ static void start(struct spawn *sp)
 	sp->result.ran = true;
 	loop_child_start(&sp->child, s->loop, sp->pool, sp->pid, pidfd, handle_exit, sp);
 	if (sp->plan.timeout_ms)
-		loop_timer_start(&sp->deadline, s->loop, sp->pool, sp->plan.timeout_ms, 0, handle_deadline, sp);
+		loop_timer_start(&sp->deadline, s->loop, sp->pool, sp->plan.timeout_ms, 0,
+				 handle_deadline, sp);
 }
 
 static void handle_next(struct loop_defer *d)
@@ -439,14 +451,14 @@ static void release_spawn(struct pool_res *r)
 	struct spawn *sp = container_of(r, struct spawn, res);
 	if (sp->state == SPAWN_STATE_RUNNING && !sp->exited) {
 		kill_group(sp);
-		waitid(P_PID, (id_t)sp->pid, &(siginfo_t){ 0 }, WEXITED);	/* SIGKILLed: soon */
+		waitid(P_PID, (id_t)sp->pid, &(siginfo_t){0}, WEXITED); /* SIGKILLed: soon */
 	}
 	release_slot(sp);
 	destroy(sp);
 }
 
-struct spawn *spawn_start(struct spawner *s, struct pool *p, const struct spawn_plan *plan, spawn_cb *cb,
-			  void *data)
+struct spawn *spawn_start(struct spawner *s, struct pool *p, const struct spawn_plan *plan,
+			  spawn_cb *cb, void *data)
 {
 	struct pool *own = pool_new(NULL, "spawn");
 	struct spawn *sp = pool_new_struct(own, struct spawn);
@@ -511,7 +523,8 @@ int spawn_check(const struct spawn_result *r, const char *what, struct err *e)
 	else
 		snprintf(how, sizeof(how), "exit code %d", WEXITSTATUS(r->wait_status));
 	if (end > at)
-		return err_set(e, EIO, "%s: %.*s (%s)", what, (int)(end - at), r->err_out.data + at, how);
+		return err_set(e, EIO, "%s: %.*s (%s)", what, (int)(end - at), r->err_out.data + at,
+			       how);
 	return err_set(e, EIO, "%s: %s", what, how);
 }
 

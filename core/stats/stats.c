@@ -11,11 +11,12 @@
 
 #define UNLIMITED (1ull << 60)
 
-static bool read_number(struct cgroups *cg, const char *controller, const char *path, const char *file,
-			uint64_t *out)
+static bool read_number(struct cgroups *cg, const char *controller, const char *path,
+			const char *file, uint64_t *out)
 {
 	struct buf text = { 0 };
-	bool good = cgroup_read(cg, controller, path, file, &text) == 0 && cgroup_number(&text, out);
+	bool good =
+		cgroup_read(cg, controller, path, file, &text) == 0 && cgroup_number(&text, out);
 	buf_free(&text);
 	return good;
 }
@@ -51,8 +52,9 @@ static void take_swap_v1(const struct buf *text, struct stats_sample *s)
 {
 	uint64_t memory, both;
 	s->has_swap = cgroup_field(text, "total_swap", &s->swap_usage);
-	s->has_swap_available = s->has_swap && cgroup_field(text, "hierarchical_memory_limit", &memory) &&
-				cgroup_field(text, "hierarchical_memsw_limit", &both) && both < UNLIMITED;
+	s->has_swap_available =
+		s->has_swap && cgroup_field(text, "hierarchical_memory_limit", &memory) &&
+		cgroup_field(text, "hierarchical_memsw_limit", &both) && both < UNLIMITED;
 	if (s->has_swap_available)
 		s->swap_available = both > memory ? both - memory : 0;
 }
@@ -60,9 +62,10 @@ static void take_swap_v1(const struct buf *text, struct stats_sample *s)
 static void read_swap_v2(struct cgroups *cg, const char *path, struct stats_sample *s)
 {
 	s->has_swap = read_number(cg, "memory", path, "memory.swap.current", &s->swap_usage);
-	s->has_swap_available = s->has_swap &&
-				read_number(cg, "memory", path, "memory.swap.max", &s->swap_available) &&
-				s->swap_available < UNLIMITED;
+	s->has_swap_available =
+		s->has_swap &&
+		read_number(cg, "memory", path, "memory.swap.max", &s->swap_available) &&
+		s->swap_available < UNLIMITED;
 }
 
 static void read_memory(struct cgroups *cg, const char *path, struct stats_sample *s)
@@ -79,7 +82,8 @@ static void read_memory(struct cgroups *cg, const char *path, struct stats_sampl
 		cgroup_field(&text, names->faults, &s->page_faults);
 		cgroup_field(&text, names->major_faults, &s->major_page_faults);
 		s->working_set = s->memory_usage > inactive ? s->memory_usage - inactive : 0;
-		s->has_available = read_number(cg, "memory", path, names->limit, &limit) && limit < UNLIMITED;
+		s->has_available =
+			read_number(cg, "memory", path, names->limit, &limit) && limit < UNLIMITED;
 		if (s->has_available)
 			s->available = limit > s->working_set ? limit - s->working_set : 0;
 		if (v2)
@@ -87,7 +91,8 @@ static void read_memory(struct cgroups *cg, const char *path, struct stats_sampl
 		else
 			take_swap_v1(&text, s);
 		if (s->has_swap_available)
-			s->swap_available -= s->swap_usage < s->swap_available ? s->swap_usage : s->swap_available;
+			s->swap_available -= s->swap_usage < s->swap_available ? s->swap_usage
+									       : s->swap_available;
 	}
 	buf_free(&text);
 }

@@ -18,7 +18,8 @@ enum { STATS_FRESH_MS = 1000 };
 struct stats_sample {
 	int64_t timestamp_ns;		/* CLOCK_REALTIME of the reading; 0: never read */
 	int64_t mono_ns;
-	bool has_cpu, has_nano_cores, has_memory, has_available, has_swap, has_swap_available, has_pids;
+	bool has_cpu, has_nano_cores, has_memory, has_available, has_swap, has_swap_available,
+		has_pids;
 	uint64_t cpu_usage_ns;		/* usage_core_nano_seconds */
 	uint64_t nano_cores;		/* usage_nano_cores: since the sample before */
 	uint64_t memory_usage;

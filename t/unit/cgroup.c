@@ -54,8 +54,10 @@ static void make_leaf(struct cgroups *cg, const char *path, pid_t pid)
 			for (int i = 0; i < 2; i++) {
 				const char *file = i ? "cpuset.mems" : "cpuset.cpus";
 				struct buf b = { 0 };
-				file_read(h->fd, pool_printf(pool, "%s/../%s", path + 1, file), 4096, &b, &why);
-				file_poke(h->fd, pool_printf(pool, "%s/%s", path + 1, file), b.data, &why);
+				file_read(h->fd, pool_printf(pool, "%s/../%s", path + 1, file),
+					  4096, &b, &why);
+				file_poke(h->fd, pool_printf(pool, "%s/%s", path + 1, file), b.data,
+					  &why);
 				buf_free(&b);
 			}
 		if (pid && file_poke(h->fd, procs, pool_printf(pool, "%d", pid), &why) < 0)
@@ -81,17 +83,21 @@ static bool died(pid_t pid, int signo)
 
 static void test_parents(struct cgroups *cg)
 {
-	const char *made = NULL, *made2 = NULL, *leaf = at("/pods/p1/c1"), *leaf2 = at("/pods/p1/c2");
+	const char *made = NULL, *made2 = NULL, *leaf = at("/pods/p1/c1"),
+		   *leaf2 = at("/pods/p1/c2");
 	int ret = cgroup_make_parents(cg, pool, leaf, &made, &e);
 	ok(ret == 0 && made, "make parents: %s", made);
-	ok(count(cg, at("/pods/p1")) == cg->n && !count(cg, leaf), "in every hierarchy, not the leaf");
+	ok(count(cg, at("/pods/p1")) == cg->n && !count(cg, leaf),
+	   "in every hierarchy, not the leaf");
 	make_leaf(cg, leaf, 0);
 	ok(cgroup_make_parents(cg, pool, leaf2, &made2, &e) == 0 && made2 && !strcmp(made, made2),
 	   "the second leaf's record knows them, too");
 	make_leaf(cg, leaf2, 0);
-	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && !count(cg, leaf) && count(cg, leaf2) == cg->n,
+	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && !count(cg, leaf) &&
+		   count(cg, leaf2) == cg->n,
 	   "one leaf goes, the other and the parents stay");
-	ok(cgroup_remove_made(cg, leaf2, made2, &e) == 0 && !count(cg, at("/pods")), "the last one takes them along");
+	ok(cgroup_remove_made(cg, leaf2, made2, &e) == 0 && !count(cg, at("/pods")),
+	   "the last one takes them along");
 	ok(count(cg, parent) == cg->n, "but not the daemon's parent");
 	ok(cgroup_remove_made(cg, leaf2, made2, &e) == 0, "again: fine");
 }
@@ -104,7 +110,8 @@ static void test_foreign_parents(struct cgroups *cg)
 			mkdirat(h->fd, foreign + 1, 0755);
 	ok(cgroup_make_parents(cg, pool, leaf, &made, &e) == 0, "a parent that is there in some");
 	make_leaf(cg, leaf, 0);
-	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && count(cg, foreign) == cg->n - 1 && !exists(cg->all, foreign),
+	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && count(cg, foreign) == cg->n - 1 &&
+		   !exists(cg->all, foreign),
 	   "is removed only where we made it");
 	for_each_hierarchy(h, cg)
 		unlinkat(h->fd, foreign + 1, AT_REMOVEDIR);
@@ -132,7 +139,8 @@ static void test_bad_paths(struct cgroups *cg)
 	static const char *const bad[] = { "/", "", "a/b", "/a/../b", "/a//b", "/a/./b", "/a/" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		struct err why = { 0 };
-		ok(cgroup_make_parents(cg, pool, bad[i], &made, &why) == -EINVAL && strstr(why.msg, bad[i]),
+		ok(cgroup_make_parents(cg, pool, bad[i], &made, &why) == -EINVAL &&
+			   strstr(why.msg, bad[i]),
 		   "refused: %s", why.msg);
 	}
 	ok(cgroup_kill(cg, "/", SIGKILL) < 0, "nobody is killed by a bad path");
@@ -147,17 +155,19 @@ static void test_kill(struct cgroups *cg)
 	make_leaf(cg, leaf, a);
 	make_leaf(cg, deep, b);
 	int pids[2];
-	ok(cgroup_pids(cg, leaf, pids, 2) == 2 && pids[0] + pids[1] == a + b, "pids, also of those below");
+	ok(cgroup_pids(cg, leaf, pids, 2) == 2 && pids[0] + pids[1] == a + b,
+	   "pids, also of those below");
 	ok(!cgroup_empty(cg, leaf), "not empty");
 	struct err why = { 0 };
-	ok(cgroup_remove_made(cg, leaf, made, &why) == -EBUSY, "no removal while in use: %s", why.msg);
+	ok(cgroup_remove_made(cg, leaf, made, &why) == -EBUSY, "no removal while in use: %s",
+	   why.msg);
 	ok(cgroup_kill(cg, deep, SIGTERM) == 1 && died(b, SIGTERM), "a signal to one below");
-	for_each_hierarchy(h, cg)
-		if (tree_has(h, "freezer"))
-			file_poke(h->fd, pool_printf(pool, "%s/freezer.state", leaf + 1), "FROZEN", &why);
+	for_each_hierarchy(h, cg) if (tree_has(h, "freezer"))
+		file_poke(h->fd, pool_printf(pool, "%s/freezer.state", leaf + 1), "FROZEN", &why);
 	ok(cgroup_kill(cg, leaf, SIGKILL) >= 0 && died(a, SIGKILL), "SIGKILL reaches a frozen one");
 	ok(cgroup_empty(cg, leaf), "empty");
-	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && !count(cg, at("/k")), "removed with what is below");
+	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && !count(cg, at("/k")),
+	   "removed with what is below");
 }
 
 static void test_helpers(struct cgroups *cg)
@@ -175,7 +185,8 @@ static void test_helpers(struct cgroups *cg)
 	}
 	while (!cgroup_pids(cg, at("/helpers"), &(int){ 0 }, 1))
 		usleep(1000);
-	ok(cgroups_kill_helpers(cg, 5000, &e) == 0 && died(pid, SIGKILL), "left helpers are killed");
+	ok(cgroups_kill_helpers(cg, 5000, &e) == 0 && died(pid, SIGKILL),
+	   "left helpers are killed");
 	ok(cgroups_kill_helpers(cg, 0, &e) == 0, "none: fine");
 }
 
@@ -228,7 +239,9 @@ static void test_oom(struct cgroups *cg)
 	make_leaf(cg, leaf, 0);
 	uint64_t n = 9;
 	ok(cgroup_oom_kills(cg, leaf, &n) == 0 && n == 0, "no OOM kill yet");
-	file_poke(h->fd, pool_printf(pool, "%s/%s", leaf + 1, h->v2 ? "memory.max" : "memory.limit_in_bytes"),
+	file_poke(h->fd,
+		  pool_printf(pool, "%s/%s", leaf + 1,
+			      h->v2 ? "memory.max" : "memory.limit_in_bytes"),
 		  "8388608", &e);
 	file_poke(h->fd, pool_printf(pool, "%s/memory.swap.max", leaf + 1), "0", NULL);
 	pid_t pid = fork();
@@ -255,7 +268,8 @@ static void test_stats(struct cgroups *cg)
 	struct stats_sample s = { 0 };
 	struct err why = { 0 };
 	cgroup_make_parents(cg, pool, leaf, &made, &e);
-	ok(stats_read(cg, leaf, &s, &why) == -ENOENT && strstr(why.msg, leaf), "no cgroup: %s", why.msg);
+	ok(stats_read(cg, leaf, &s, &why) == -ENOENT && strstr(why.msg, leaf), "no cgroup: %s",
+	   why.msg);
 	pid_t pid = fork();
 	if (!pid) {
 		raise(SIGSTOP);
@@ -271,18 +285,22 @@ static void test_stats(struct cgroups *cg)
 		s = (struct stats_sample){ 0 };
 		ret = stats_read(cg, leaf, &s, &e);
 	} while (ret == 0 && (!s.cpu_usage_ns || s.rss < 15 << 20));
-	ok(ret == 0 && s.has_cpu && s.cpu_usage_ns > 0, "cpu: %llu ns", (unsigned long long)s.cpu_usage_ns);
+	ok(ret == 0 && s.has_cpu && s.cpu_usage_ns > 0, "cpu: %llu ns",
+	   (unsigned long long)s.cpu_usage_ns);
 	ok(s.has_memory && s.rss > 0 && s.memory_usage >= s.working_set, "memory");
 	ok(s.has_pids && s.pids == 1, "pids");
-	ok(!s.has_nano_cores && !s.has_available, "no rate from one sample, nothing available without a limit");
+	ok(!s.has_nano_cores && !s.has_available,
+	   "no rate from one sample, nothing available without a limit");
 	int64_t first = s.timestamp_ns;
-	ok(stats_read(cg, leaf, &s, &e) == 0 && s.timestamp_ns == first, "a fresh sample serves again");
+	ok(stats_read(cg, leaf, &s, &e) == 0 && s.timestamp_ns == first,
+	   "a fresh sample serves again");
 	uint64_t used = s.cpu_usage_ns;
 	do {
 		s.mono_ns -= 2 * (int64_t)STATS_FRESH_MS * 1000000;	/* as if time had passed */
 		ret = stats_read(cg, leaf, &s, &e);
 	} while (ret == 0 && s.cpu_usage_ns == used);
-	ok(ret == 0 && s.timestamp_ns > first && s.has_nano_cores && s.nano_cores > 0 && s.nano_cores < 1500000000,
+	ok(ret == 0 && s.timestamp_ns > first && s.has_nano_cores && s.nano_cores > 0 &&
+		   s.nano_cores < 1500000000,
 	   "a stale one is renewed and gives the rate: %llu", (unsigned long long)s.nano_cores);
 	kill(pid, SIGKILL);
 	died(pid, SIGKILL);
@@ -294,7 +312,8 @@ static void test_stats(struct cgroups *cg)
 static void put(const char *dir, const char *file, const char *text)
 {
 	struct err why = { 0 };
-	if (file_replace(AT_FDCWD, pool_printf(pool, "%s/c/%s", dir, file), text, strlen(text), 0644, &why) < 0)
+	if (file_replace(AT_FDCWD, pool_printf(pool, "%s/c/%s", dir, file), text, strlen(text),
+			 0644, &why) < 0)
 		printf("# %s\n", why.msg);
 }
 
@@ -311,7 +330,8 @@ static void test_v2_files(void)
 	put(dir, "memory.max", "209715200\n");
 	put(dir, "memory.swap.current", "4096\n");
 	put(dir, "memory.swap.max", "max\n");
-	put(dir, "memory.stat", "anon 52428800\nfile 1\ninactive_file 4857600\npgfault 7\npgmajfault 3\n");
+	put(dir, "memory.stat",
+	    "anon 52428800\nfile 1\ninactive_file 4857600\npgfault 7\npgmajfault 3\n");
 	put(dir, "memory.events", "low 0\nhigh 0\nmax 4\noom 2\noom_kill 2\n");
 	put(dir, "pids.current", "5\n");
 	put(dir, "pids.max", "max\n");
@@ -321,19 +341,22 @@ static void test_v2_files(void)
 	struct stats_sample s = { 0 };
 	ok(stats_read(&cg, "/c", &s, &e) == 0, "v2 stats");
 	ok(s.cpu_usage_ns == 5000000000, "v2 cpu");
-	ok(s.working_set == 100000000 && s.rss == 52428800 && s.available == 109715200, "v2 memory");
+	ok(s.working_set == 100000000 && s.rss == 52428800 && s.available == 109715200,
+	   "v2 memory");
 	ok(s.page_faults == 7 && s.major_page_faults == 3 && s.pids == 5, "v2 faults and pids");
 	ok(s.has_swap && s.swap_usage == 4096 && !s.has_swap_available, "v2 swap");
 	uint64_t n;
 	ok(cgroup_oom_kills(&cg, "/c", &n) == 0 && n == 2, "v2 OOM kills");
 	struct cgroup_limits l;
-	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory == 209715200 && l.memory_swap == 0 && !l.pids,
+	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory == 209715200 && l.memory_swap == 0 &&
+		   !l.pids,
 	   "v2 memory limits");
-	ok(l.cpu_quota == 50000 && l.cpu_period == 100000 && l.cpu_shares == 998, "v2 cpu limits: %lld",
-	   (long long)l.cpu_shares);
+	ok(l.cpu_quota == 50000 && l.cpu_period == 100000 && l.cpu_shares == 998,
+	   "v2 cpu limits: %lld", (long long)l.cpu_shares);
 	ok(!strcmp(l.cpus, "0-1") && !*l.mems, "v2 cpuset");
 	put(dir, "memory.swap.max", "0\n");
-	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory_swap == l.memory, "no swap is a limit");
+	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory_swap == l.memory,
+	   "no swap is a limit");
 	close(cg.all[0].fd);
 	file_remove_tree(AT_FDCWD, dir, &e);
 }

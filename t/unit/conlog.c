@@ -141,7 +141,8 @@ static void test_format(void)
 	say(err_w, "oh\r\n");
 	hang_up();
 	ok(ends == 1, "the end is told once");
-	expect("stdout F hello world\nstdout F \nstderr F oh\r\n", "lines, an empty one, CR kept without a tty");
+	expect("stdout F hello world\nstdout F \nstderr F oh\r\n",
+	       "lines, an empty one, CR kept without a tty");
 	struct stat st;
 	ok(stat(path, &st) == 0 && (st.st_mode & 07777) == 0640, "mode 0640");
 	*strrchr(path, '/') = 0;
@@ -160,7 +161,8 @@ static void test_no_newline(void)
 	expect("stdout F one\nstdout F two and more\n", "and is one record when its end comes");
 	say(out_w, "last");
 	hang_up();
-	expect("stdout F one\nstdout F two and more\nstdout P last\n", "end of file without a newline is P");
+	expect("stdout F one\nstdout F two and more\nstdout P last\n",
+	       "end of file without a newline is P");
 	end();
 }
 
@@ -191,7 +193,8 @@ static void test_small_pipe(void)
 	hang_up();
 	int status;
 	waitpid(pid, &status, 0);
-	ok(status == 0 && ends == 1, "a pipe that is too small for a line does not stall its writer");
+	ok(status == 0 && ends == 1,
+	   "a pipe that is too small for a line does not stall its writer");
 	end();
 }
 
@@ -245,7 +248,8 @@ static void test_rotation(void)
 	expect("stdout F new\n", "the new file begins with what came after");
 	rename(path, old);
 	mkdir(path, 0755);
-	ok(conlog_reopen(c, &e) < 0 && strstr(e.msg, path), "a reopen that fails names the file: %s", e.msg);
+	ok(conlog_reopen(c, &e) < 0 && strstr(e.msg, path),
+	   "a reopen that fails names the file: %s", e.msg);
 	say(out_w, "on\n");
 	run(50);
 	rmdir(path);
@@ -264,16 +268,16 @@ static void test_bad_targets(void)
 	loop = loop_new(pool);
 	snprintf(path, sizeof(path), "%s/fifo", dir);
 	mkfifo(path, 0600);
-	ok(pipe(fds) == 0 && conlog_open(loop, pool, path, fds[0], -1, false, &c, &e) < 0, "a FIFO is refused: %s",
-	   e.msg);
+	ok(pipe(fds) == 0 && conlog_open(loop, pool, path, fds[0], -1, false, &c, &e) < 0,
+	   "a FIFO is refused: %s", e.msg);
 	ok(fcntl(fds[0], F_GETFD) < 0, "and the fd is taken all the same");
 	close(fds[1]);
 	e.code = 0;
 	snprintf(path, sizeof(path), "%s/link", dir);
 	if (symlink("/etc/passwd", path) < 0)
 		abort();
-	ok(pipe(fds) == 0 && conlog_open(loop, pool, path, fds[0], -1, false, &c, &e) < 0, "a link is refused: %s",
-	   e.msg);
+	ok(pipe(fds) == 0 && conlog_open(loop, pool, path, fds[0], -1, false, &c, &e) < 0,
+	   "a link is refused: %s", e.msg);
 	close(fds[1]);
 	end();
 }
@@ -285,7 +289,8 @@ static void test_torn_record(void)
 	mkdir(name, 0755);
 	snprintf(name, sizeof(name), "%s/torn/0.log", dir);
 	struct err e = { 0 };
-	static const char was[] = "2026-01-02T03:04:05.123456789Z stdout F whole\n2026-01-02T03:04:05.1234";
+	static const char was[] =
+		"2026-01-02T03:04:05.123456789Z stdout F whole\n2026-01-02T03:04:05.1234";
 	file_replace(AT_FDCWD, name, was, sizeof(was) - 1, 0640, &e);
 	begin("torn");
 	say(out_w, "next\n");
@@ -383,7 +388,8 @@ static void test_killed(void)
 		next = n + 1;
 	}
 	free(got);
-	ok(!lost && next == LINES, "no line is lost over %d kills (last %ld, lost %ld)", KILLS, next - 1, lost);
+	ok(!lost && next == LINES, "no line is lost over %d kills (last %ld, lost %ld)", KILLS,
+	   next - 1, lost);
 	ok(!bad, "and none is torn");
 	ok(repeated <= KILLS * 32768L, "repeated within the bound: %ld", repeated);
 }
@@ -420,7 +426,8 @@ static void test_tty(void)
 	ok(conlog_tty_fd(c) == master, "its master is at hand");
 	say(slave, "hello\nrest");
 	run(50);
-	expect("stdout F hello\nstdout P rest\n", "CR LF is a newline, an unfinished line is shown at once");
+	expect("stdout F hello\nstdout P rest\n",
+	       "CR LF is a newline, an unfinished line is shown at once");
 	struct termios t;
 	tcgetattr(slave, &t);
 	t.c_oflag &= ~(tcflag_t)OPOST;
@@ -429,7 +436,8 @@ static void test_tty(void)
 	run(50);
 	say(slave, "\n");
 	run(50);
-	expect("stdout F hello\nstdout P rest\nstdout P half\nstdout F \n", "a CR LF that comes in two reads");
+	expect("stdout F hello\nstdout P rest\nstdout P half\nstdout F \n",
+	       "a CR LF that comes in two reads");
 	close(slave);
 	run(5000);
 	ok(ends == 1 && conlog_ended(c), "the end");
@@ -441,7 +449,8 @@ struct seen {
 	int ends;
 };
 
-static void handle_tap(struct conlog_tap *t, enum conlog_stream stream, const char *data, size_t len)
+static void handle_tap(struct conlog_tap *t, enum conlog_stream stream, const char *data,
+		       size_t len)
 {
 	struct seen *s = t->data;
 	if (data)
@@ -463,7 +472,8 @@ static void test_taps(void)
 	conlog_tap_del(&gone);
 	say(out_w, "$ ");
 	run(50);
-	ok(s.text.len && !strcmp(s.text.data, "0:$ |"), "a tap gets what comes, at once, and only that");
+	ok(s.text.len && !strcmp(s.text.data, "0:$ |"),
+	   "a tap gets what comes, at once, and only that");
 	say(out_w, "ls\n");
 	run(50);
 	hang_up();

@@ -202,7 +202,8 @@ static void test_edges(void)
 	close(two[0]);
 	close(two[1]);
 	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	ok(loop_edge_start(&e, loop, root, file, handle_edge, NULL) == -EPERM, "a plain file is refused");
+	ok(loop_edge_start(&e, loop, root, file, handle_edge, NULL) == -EPERM,
+	   "a plain file is refused");
 	close(file);
 }
 
@@ -323,14 +324,17 @@ static void test_children(void)
 {
 	struct loop_child c = { 0 };
 	pid_t pid = start_child(&c, 42, 0);
-	ok(loop_knows_child(loop, pid) && !loop_knows_child(loop, pid + 1), "a child is known by pid");
+	ok(loop_knows_child(loop, pid) && !loop_knows_child(loop, pid + 1),
+	   "a child is known by pid");
 	loop_run(loop);
 	ok(trace_is("exit") && !child_ret[0] && !child_ret[1] && WIFEXITED(child_status) &&
 	   WEXITSTATUS(child_status) == 42, "peek, then reap: exit code");
-	ok(waitpid(pid, NULL, 0) < 0 && errno == ECHILD && !loop_knows_child(loop, pid), "it is reaped and forgotten");
+	ok(waitpid(pid, NULL, 0) < 0 && errno == ECHILD && !loop_knows_child(loop, pid),
+	   "it is reaped and forgotten");
 	start_child(&c, 0, SIGKILL);
 	loop_run(loop);
-	ok(trace_is("exit") && WIFSIGNALED(child_status) && WTERMSIG(child_status) == SIGKILL, "a signal");
+	ok(trace_is("exit") && WIFSIGNALED(child_status) && WTERMSIG(child_status) == SIGKILL,
+	   "a signal");
 	pid = start_child(&c, -1, 0);
 	int status;
 	ok(loop_child_status(&c, true, &status) == -EAGAIN, "a running one has no status");
@@ -367,7 +371,8 @@ static void test_children(void)
 	loop_child_start(&c, loop, root, pid, pidfd_open_pid(pid), handle_child, NULL);
 	loop_run(loop);
 	trace[0] = 0;
-	ok(child_ret[0] == -ECHILD && child_ret[1] == -ECHILD, "for another's child we are told, and reaping says so");
+	ok(child_ret[0] == -ECHILD && child_ret[1] == -ECHILD,
+	   "for another's child we are told, and reaping says so");
 	waitpid(middle, NULL, 0);
 	ok(pidfd_open_pid(middle) == -ESRCH, "no pidfd of what is gone");
 }
@@ -417,7 +422,8 @@ static void test_slices(void)
 	while (!trace[0])
 		run_for(20);
 	ok(steps_done == 100 && trace_is("done"), "100 slow steps are done, the end is told once");
-	ok(loop_passes(loop) >= 10, "over many passes: %llu", (unsigned long long)loop_passes(loop));
+	ok(loop_passes(loop) >= 10, "over many passes: %llu",
+	   (unsigned long long)loop_passes(loop));
 	p = pool_new(root, "slice");
 	s = pool_new_struct(p, struct loop_slice);
 	loop_slice_start(s, loop, p, slow_step, handle_slice_done, p);

@@ -190,7 +190,8 @@ static void test_success(void)
 	op_leave(&gone);
 	loop_run(loop);
 	ok(told == 2 && !told_err.code, "who waits is told, who left is not");
-	ok(thing->done == 1 && !strcmp(thing->saved, "make at once"), "the last row saved: %s", thing->saved);
+	ok(thing->done == 1 && !strcmp(thing->saved, "make at once"), "the last row saved: %s",
+	   thing->saved);
 	ok(list_empty(op_all()), "it is over");
 	end(NULL);
 }
@@ -231,8 +232,8 @@ static void test_deadline(void)
 	op_join(&thing->op, &w, handle_told, NULL);
 	told = 0;
 	loop_run(loop);
-	ok(told == 1 && told_err.code == ETIMEDOUT && strstr(told_err.msg, "hang"), "the deadline: %s",
-	   told_err.msg);
+	ok(told == 1 && told_err.code == ETIMEDOUT && strstr(told_err.msg, "hang"),
+	   "the deadline: %s", told_err.msg);
 	ok(!count_made() && thing->half == 1, "undone, the wait aborted once");
 	end(NULL);
 }
@@ -316,8 +317,8 @@ static void test_faults(void)
 	log_set_level(LOG_LEVEL_ERROR);
 	op_fault_install(path);
 	arm(path, "fail try/check\n");
-	ok(run_once() == 0 && told_err.code == EIO && strstr(told_err.msg, "check"), "fail on demand: %s",
-	   told_err.msg);
+	ok(run_once() == 0 && told_err.code == EIO && strstr(told_err.msg, "check"),
+	   "fail on demand: %s", told_err.msg);
 	ok(access(path, F_OK) < 0, "once");
 	ok(run_once() == 4, "unarmed, it goes through");
 	arm(path, "cancel try/make slow\n");

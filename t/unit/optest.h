@@ -33,7 +33,8 @@ struct optest {
 };
 
 enum optest_mode { OPTEST_NONE, OPTEST_FAIL, OPTEST_FAIL_LATE, OPTEST_CANCEL, OPTEST_CANCEL_WAIT };
-static const char *const optest_mode_names[] = { "succeed", "fail", "fail late", "cancel", "cancel wait" };
+static const char *const optest_mode_names[] = {"succeed", "fail", "fail late", "cancel",
+						"cancel wait"};
 
 struct optest_run {
 	const struct optest *test;
@@ -145,13 +146,18 @@ static void optest_one(const struct optest *t, int rows, enum optest_mode mode, 
 	if (through)
 		good &= r.ret == 0 && optest_trace_is(r.trace, rows - 1, false) && t->whole(t->ctx);
 	else
-		good &= r.ret == code && (turn == at || (mode == OPTEST_CANCEL_WAIT && turn > at)) &&
+		good &= r.ret == code &&
+			(turn == at || (mode == OPTEST_CANCEL_WAIT && turn > at)) &&
 			optest_trace_is(r.trace, turn, true) &&
 			strstr(r.message, t->table->steps[turn].name) && t->clean(t->ctx);
 	const char *step = at < 0 ? "" : t->table->steps[at].name;
-	if (!ok(good, "%s: %s%s%s", t->table->name, optest_mode_names[mode], at < 0 ? "" : " at ", step))
-		printf("# told %d times, ret %d (%s), rows %s, %s\n", r.told, r.ret, r.message, r.trace,
-		       through ? "wanted: whole" : t->clean(t->ctx) ? "clean" : "something is left");
+	if (!ok(good, "%s: %s%s%s", t->table->name, optest_mode_names[mode], at < 0 ? "" : " at ",
+		step))
+		printf("# told %d times, ret %d (%s), rows %s, %s\n", r.told, r.ret, r.message,
+		       r.trace,
+		       through		  ? "wanted: whole"
+		       : t->clean(t->ctx) ? "clean"
+					  : "something is left");
 	if (t->end)
 		t->end(t->ctx);
 }

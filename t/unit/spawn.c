@@ -1,4 +1,5 @@
-/* Programs run by a spawner: capture, input, fds, deadlines, cancelling, the queue, what is left. */
+/* Programs run by a spawner: capture, input, fds, deadlines, cancelling, the queue, what is left.
+ */
 #include "core/spawn/spawn.h"
 
 #include <dirent.h>
@@ -53,7 +54,8 @@ static void handle_end(void *data, struct spawn_result *r)
 		loop_stop(loop);
 }
 
-static struct spawn *start(struct pool *p, struct spawn_plan plan, const char *script, struct seen *s)
+static struct spawn *start(struct pool *p, struct spawn_plan plan, const char *script,
+			   struct seen *s)
 {
 	plan.path = plan.path ? plan.path : "/bin/sh";
 	const char *const sh[] = { "sh", "-c", script, NULL };
@@ -127,7 +129,8 @@ static void test_capture(void)
 	p.out_max = 10;
 	start(root, p, "head -c 1000000 /dev/zero | tr '\\0' x; echo done >&2", &s);
 	run();
-	ok(strlen(s.out) == 10 && !strcmp(s.err, "done\n"), "what is over the limit is read and dropped");
+	ok(strlen(s.out) == 10 && !strcmp(s.err, "done\n"),
+	   "what is over the limit is read and dropped");
 	p.out_max = p.err_max = 0;
 	start(root, p, "echo lost; [ $(readlink /proc/$$/fd/1) = /dev/null ]", &s);
 	run();
@@ -177,14 +180,17 @@ static void test_fds(void)
 	p.fds = fds;
 	p.n_fds = 2;
 	char script[128];
-	snprintf(script, sizeof(script), "echo to-a >&%d; echo to-b >&%d; ls /proc/self/fd | tr '\\n' ' '", b[1], a[1]);
+	snprintf(script, sizeof(script),
+		 "echo to-a >&%d; echo to-b >&%d; ls /proc/self/fd | tr '\\n' ' '", b[1], a[1]);
 	start(root, p, script, &s);
 	close(a[1]);	/* the plan holds what it needs */
 	close(b[1]);
 	run();
 	char text[16] = "";
-	ok(read(a[0], text, sizeof(text)) == 5 && !strncmp(text, "to-a", 4), "fds land on their targets");
-	ok(read(b[0], text, sizeof(text)) == 5 && !strncmp(text, "to-b", 4), "also when targets cross");
+	ok(read(a[0], text, sizeof(text)) == 5 && !strncmp(text, "to-a", 4),
+	   "fds land on their targets");
+	ok(read(b[0], text, sizeof(text)) == 5 && !strncmp(text, "to-b", 4),
+	   "also when targets cross");
 	char want[64];
 	snprintf(want, sizeof(want), "0 1 2 3 %d %d ", a[1], b[1]);
 	ok(a[1] > 3 && !strcmp(s.out, want), "and nothing else is open (3 is ls's own): %s", s.out);
@@ -203,7 +209,10 @@ static void test_surroundings(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	p.cwd = "/usr";
 	p.envp = env;
-	start(root, p, "pwd; echo $A; grep -E 'SigBlk|SigIgn' /proc/self/status; cat /proc/self/oom_score_adj", &s);
+	start(root, p,
+	      "pwd; echo $A; grep -E 'SigBlk|SigIgn' /proc/self/status; cat "
+	      "/proc/self/oom_score_adj",
+	      &s);
 	run();
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	ok(!strncmp(s.out, "/usr\nb\n", 7), "folder and environment");
@@ -216,7 +225,8 @@ static void test_surroundings(void)
 	p.cwd = "/no/such/folder";
 	start(root, p, ":", &s);
 	run();
-	ok(!s.r.ran && s.r.err.code == ENOENT && strstr(s.text, "/no/such/folder"), "a bad folder: %s", s.text);
+	ok(!s.r.ran && s.r.err.code == ENOENT && strstr(s.text, "/no/such/folder"),
+	   "a bad folder: %s", s.text);
 }
 
 static void test_no_program(void)
@@ -264,7 +274,8 @@ static void test_deadline(void)
 	p.timeout_ms = 200;
 	start(root, p, "trap '' TERM; sleep 1000 & echo $!; wait", &s);
 	run();
-	ok(s.calls == 1 && s.r.timed_out && s.r.err.code == ETIMEDOUT && WTERMSIG(s.r.wait_status) == SIGKILL,
+	ok(s.calls == 1 && s.r.timed_out && s.r.err.code == ETIMEDOUT &&
+		   WTERMSIG(s.r.wait_status) == SIGKILL,
 	   "the deadline kills it: %s", s.text);
 	int pid = atoi(s.out);
 	for (int i = 0; i < 100 && pid && kill(pid, 0) == 0; i++)
@@ -277,7 +288,8 @@ static void test_lingering_pipe(void)
 	struct seen s;
 	start(root, captured(), "setsid sleep 30 & echo $!", &s);
 	run();
-	ok(s.calls == 1 && s.r.wait_status == 0 && atoi(s.out) > 0, "a grandchild that keeps the pipe does not hold it up");
+	ok(s.calls == 1 && s.r.wait_status == 0 && atoi(s.out) > 0,
+	   "a grandchild that keeps the pipe does not hold it up");
 	kill(atoi(s.out), SIGKILL);
 }
 
@@ -297,7 +309,8 @@ static void test_cancel(void)
 	spawn_cancel(sp);
 	ok(!s.calls, "the callback waits for its end");
 	run();
-	ok(s.calls == 1 && s.r.cancelled && s.r.ran && s.r.err.code == ECANCELED, "cancelled while it runs");
+	ok(s.calls == 1 && s.r.cancelled && s.r.ran && s.r.err.code == ECANCELED,
+	   "cancelled while it runs");
 }
 
 static void test_queue(void)
@@ -317,7 +330,8 @@ static void test_queue(void)
 	ok(spawner_waiting(spawner) == 3, "one that is cancelled leaves the queue at once");
 	run();
 	ok(s[3].r.cancelled && !s[3].r.ran, "it never runs");
-	ok(s[0].order < s[4].order && s[2].order < s[5].order && s[5].calls == 1, "the rest follows in order");
+	ok(s[0].order < s[4].order && s[2].order < s[5].order && s[5].calls == 1,
+	   "the rest follows in order");
 	ok(!spawner_running(spawner) && !spawner_waiting(spawner), "all done");
 	pool_destroy(p);
 	spawner = was;
@@ -364,7 +378,8 @@ static void test_many(void)
 	}
 	run();
 	for (int i = 0; i < N; i++)
-		good += s[i].calls == 1 && atoi(s[i].out) == i && WEXITSTATUS(s[i].r.wait_status) == 7;
+		good += s[i].calls == 1 && atoi(s[i].out) == i &&
+			WEXITSTATUS(s[i].r.wait_status) == 7;
 	ok(good == N, "%d of %d programs at once", good, N);
 	ok(count_fds() == before, "no fd is left: %d, before %d", count_fds(), before);
 	ok(!count_children(), "no child is left");
@@ -374,7 +389,8 @@ static void test_strangers(void)
 {
 	struct seen s;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	start(root, captured(), "setsid sh -c 'sleep 0.2' >/dev/null 2>&1 </dev/null & echo $!", &s);
+	start(root, captured(), "setsid sh -c 'sleep 0.2' >/dev/null 2>&1 </dev/null & echo $!",
+	      &s);
 	run();
 	int pid = atoi(s.out);
 	ok(pid > 0 && kill(pid, 0) == 0, "an orphan becomes ours");
@@ -386,7 +402,7 @@ static void test_strangers(void)
 static void test_cgroup(void)
 {
 	char procs[] = "/tmp/spawn-procs.XXXXXX", text[8] = "";
-	int fd = mkstemp(procs);	/* stands for cgroup.procs: each child writes itself into it */
+	int fd = mkstemp(procs); /* stands for cgroup.procs: each child writes itself into it */
 	struct spawner *was = spawner;
 	struct pool *p = pool_new(root, "cgroup");
 	struct seen s;

@@ -1,9 +1,11 @@
 /*
  * The end of a container's process.  Its wait status comes from our own waitid, from the
- * keeper (for a process that an earlier core had left to it), or not at all.
+ * keeper (for a process that an earlier core had left to it), from the kernel's memory of it
+ * (Linux 6.15; for one that was left to pid 1), or not at all.
  *
  *	pidfd readable --> ours: peek, save, reap
- *	               \-> not ours: wait for the keeper's word, LOST_MS at most, then "unknown"
+ *	               \-> not ours: wait for the keeper's word or look for the kernel's, LOST_MS
+ *	                   at most, then "unknown"
  *
  * The record is written before the zombie is reaped: a core that dies in between leaves the
  * zombie to the keeper, which tells the next core the same status once more.
@@ -23,7 +25,7 @@
 #include "core/oci/oci.h"
 #include "core/plug/plug.h"
 
-enum { LOST_MS = 3000, STATUS_LOST = -1 };
+enum { LOST_MS = 3000, LOOK_MS = 50, STATUS_LOST = -1 };
 
 /* -- who waits -- */
 
@@ -157,9 +159,13 @@ static void handle_lost(struct loop_timer *t)
 	struct container *c = t->data;
 	pid_t pid = c->pid;
 	int status;
-	/* Whoever has reaped it, the kernel may still know. */
-	if (pidfd_exit_status(c->child.pidfd, &status) < 0)
+	/* Whoever has reaped it, the kernel may still know.  After a start without a keeper's
+	 * hand-over its parent is pid 1, and nobody tells. */
+	if (pidfd_exit_status(c->child.pidfd, &status) < 0) {
+		if (clock_mono_ns() - c->lost_ns < LOST_MS * 1000000LL)
+			return;
 		status = STATUS_LOST;
+	}
 	container_exited(c, status, clock_real_ns());
 	let_go(c, pid);
 }
@@ -173,7 +179,8 @@ static void handle_exit(struct loop_child *child)
 		return;
 	if (ret < 0) {
 		/* The keeper is its parent, and will tell. */
-		loop_timer_start(&c->lost, c->model->g.loop, c->pool, LOST_MS, 0, handle_lost, c);
+		c->lost_ns = clock_mono_ns();
+		loop_timer_start(&c->lost, c->model->g.loop, c->pool, LOOK_MS, LOOK_MS, handle_lost, c);
 		return;
 	}
 	pid_t pid = c->pid;

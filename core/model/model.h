@@ -153,6 +153,7 @@ struct container {
 	struct list execs;		/* struct exec.link */
 	struct list exit_waiters;	/* struct exit_wait.link */
 	struct loop_timer lost;		/* exit seen, status not yet reported */
+	int64_t lost_ns;		/* since when, CLOCK_MONOTONIC */
 };
 
 struct model_wait {

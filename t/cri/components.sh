@@ -1,0 +1,47 @@
+# Sourced by the tests of this folder: components that are built once and kept, by version, in
+# ${XDG_CACHE_HOME:-~/.cache}/crisp-test.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test
+here=$(cd "$(dirname "$0")" && pwd)
+
+# critools: critest, crictl and ginkgo in $cache/cri-tools-1.36.0; puts it in $critools.
+critools() {
+	critools=$cache/cri-tools-1.36.0
+	[ ! -e "$critools/done" ] || return 0
+	command -v go >/dev/null || { echo "# Go is missing: it builds crictl and critest" >&2; return 1; }
+	rm -rf "$critools" && mkdir -p "$critools"
+	cp "$here/critools/go.mod" "$here/critools/go.sum" "$critools/"
+	(
+		cd "$critools" || exit 1
+		export CGO_ENABLED=0 GOFLAGS=-mod=mod
+		go build -trimpath -o crictl sigs.k8s.io/cri-tools/cmd/crictl &&
+		go build -trimpath -o ginkgo github.com/onsi/ginkgo/v2/ginkgo &&
+		go test -trimpath -c -o critest \
+			-ldflags "-X sigs.k8s.io/cri-tools/pkg/version.Version=1.36.0" \
+			sigs.k8s.io/cri-tools/cmd/critest &&
+		: > done
+	) >"$cache/critools.log" 2>&1 || { tail -n 5 "$cache/critools.log" >&2; return 1; }
+}
+
+# source_busybox: a static busybox whose shell looks its commands up in PATH, as the images of the
+# Kubernetes tests have it; Debian's own prefers its applets.  Puts the program in $busybox.
+source_busybox() {
+	busybox=$cache/busybox-src-1/busybox
+	[ ! -e "$busybox" ] || return 0
+	dir=$(mktemp -d)
+	(
+		cd "$dir" && mkdir lists &&
+		sed 's/^Types: deb$/Types: deb-src/' /etc/apt/sources.list.d/debian.sources > src.sources &&
+		set -- -o Dir::Etc::SourceList="$dir/src.sources" -o Dir::Etc::SourceParts=/dev/null \
+			-o Dir::State::Lists="$dir/lists" &&
+		apt-get -q "$@" update && apt-get -q "$@" source --download-only busybox &&
+		dpkg-source --no-check -x busybox_*.dsc tree && cd tree &&
+		make defconfig &&
+		sed -i -e 's/.*CONFIG_STATIC[ =].*/CONFIG_STATIC=y/' \
+			-e 's/^CONFIG_FEATURE_SH_STANDALONE=y/# CONFIG_FEATURE_SH_STANDALONE is not set/' \
+			-e 's/^CONFIG_FEATURE_PREFER_APPLETS=y/# CONFIG_FEATURE_PREFER_APPLETS is not set/' \
+			-e 's/^CONFIG_TC=y/# CONFIG_TC is not set/' .config &&
+		make -j2 busybox &&
+		mkdir -p "$(dirname "$busybox")" && cp busybox "$busybox"
+	) >"$cache/busybox.log" 2>&1 </dev/null || { tail -n 5 "$cache/busybox.log" >&2; return 1; }
+	rm -rf "$dir"
+}

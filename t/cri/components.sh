@@ -1,7 +1,6 @@
 # Sourced by the tests of this folder: components that are built once and kept, by version, in
-# ${XDG_CACHE_HOME:-~/.cache}/crisp-test.
+# ${XDG_CACHE_HOME:-~/.cache}/crisp-test.  $here is this folder.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test
-here=$(cd "$(dirname "$0")" && pwd)
 
 # critools: critest, crictl and ginkgo in $cache/cri-tools-1.36.0; puts it in $critools.
 critools() {

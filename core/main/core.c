@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -29,6 +30,7 @@
 #include "core/main/notify.h"
 #include "core/model/model.h"
 #include "core/oci/oci.h"
+#include "core/op/fault.h"
 #include "core/plug/net.h"
 #include "core/plug/plug.h"
 #include "core/sandboxfs/sandboxfs.h"
@@ -320,6 +322,9 @@ int core_main(const struct core_args *a)
 	struct core c = { .args = a, .pool = pool_new(a->pool, "core") };
 	signal(SIGPIPE, SIG_IGN);
 	umask(0022);
+	const char *fault = getenv("CRISP_OP_FAULT");	/* tests alone set it */
+	if (fault && *fault)
+		op_fault_install(fault);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	c.loop = loop_new(c.pool);
 	loop_signal_start(&c.sigterm, c.loop, c.pool, SIGTERM, handle_leave, &c);

@@ -340,7 +340,10 @@ static int open_helpers(struct cgroups *cg, struct pool *p, struct err *e)
 	int ret = make_one(h, name, e);
 	if (ret < 0)
 		return ret;
-	snprintf(name, sizeof(name), "%s/cgroup.procs", cg->helpers + 1);
+	/* A thread that moves itself by `tasks` does so at once; cgroup.procs has the kernel wait until
+	 * every CPU has passed a quiescent state: 5-20 ms for each program that is started, and as
+	 * long the core stands still.  v2 has no other way to its leaves. */
+	snprintf(name, sizeof(name), "%s/%s", cg->helpers + 1, h->v2 ? "cgroup.procs" : "tasks");
 	cg->helper_procs = openat(h->fd, name, O_WRONLY | O_CLOEXEC);
 	if (cg->helper_procs < 0)
 		return err_sys(e, "open %s in %s", name, h->name);

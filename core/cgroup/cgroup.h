@@ -27,8 +27,8 @@ struct pool;
 int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struct err *e);
 bool cgroups_v2(const struct cgroups *cg);	/* v2 alone, no v1 controllers */
 const char *cgroups_parent(const struct cgroups *cg);
-/* fds of the cgroup.procs of the helpers' cgroup, for spawner_new(); they live as long as cg.
- * It is in one hierarchy that every engine moves its containers out of. */
+/* fds of the files that take a process into the helpers' cgroup, for spawner_new(); they live as
+ * long as cg.  It is in one hierarchy that every engine moves its containers out of. */
 const int *cgroups_helper_procs(const struct cgroups *cg, size_t *n);
 /* At start: SIGKILL the programs that a dead core has left and wait until they are gone, at
  * most wait_ms.  Waits.  -ETIMEDOUT names a pid that does not die. */

@@ -331,24 +331,62 @@ static struct hierarchy *choose_helpers(struct cgroups *cg)
 	return cg->all;
 }
 
+/* A thread that moves itself by `tasks` does so at once; cgroup.procs has the kernel wait until every
+ * CPU has passed a quiescent state, 5-20 ms.  v2 has no other way to its leaves. */
+static const char *entrance(const struct hierarchy *h)
+{
+	return h->v2 ? "cgroup.procs" : "tasks";
+}
+
+/* The path of our own cgroup in h; "/" if that can't be told. */
+static void own_path(const struct hierarchy *h, char path[PATH_MAX])
+{
+	struct buf text = { 0 };
+	strcpy(path, "/");
+	file_read(AT_FDCWD, "/proc/self/cgroup", 64 << 10, &text, NULL);
+	char *save, *line = text.data ? strtok_r(text.data, "\n", &save) : NULL;
+	for (; line; line = strtok_r(NULL, "\n", &save)) {
+		char *names = strchr(line, ':'), *at = names ? strchr(names + 1, ':') : NULL;
+		if (!at)
+			continue;
+		*at++ = 0;
+		if (!strcmp(names + 1, h->v2 ? "" : h->name) && strlen(at) < PATH_MAX)
+			strcpy(path, at);
+	}
+	buf_free(&text);
+}
+
+static int open_home(struct cgroups *cg, struct pool *p, struct err *e)
+{
+	struct hierarchy *h = cg->helpers_in;
+	char path[PATH_MAX], name[PATH_MAX + 16];
+	own_path(h, path);
+	cg->inside = !strcmp(path, cg->helpers);
+	snprintf(name, sizeof(name), "%s/%s", path, entrance(h));
+	cg->home_procs = cg->inside ? -1 : openat(h->fd, name + 1, O_WRONLY | O_CLOEXEC);
+	if (cg->home_procs < 0)		/* not visible from here, or no place to go back to */
+		cg->home_procs = openat(h->fd, entrance(h), O_WRONLY | O_CLOEXEC);
+	if (cg->home_procs < 0)
+		return err_sys(e, "open %s in %s", entrance(h), h->name);
+	pool_fd(p, cg->home_procs);
+	return 0;
+}
+
 static int open_helpers(struct cgroups *cg, struct pool *p, struct err *e)
 {
-	struct hierarchy *h = choose_helpers(cg);
+	struct hierarchy *h = cg->helpers_in = choose_helpers(cg);
 	char name[PATH_MAX];
 	cg->helpers = pool_printf(p, "%s/helpers", cg->parent);
 	snprintf(name, sizeof(name), "%s", cg->helpers + 1);
 	int ret = make_one(h, name, e);
 	if (ret < 0)
 		return ret;
-	/* A thread that moves itself by `tasks` does so at once; cgroup.procs has the kernel wait until
-	 * every CPU has passed a quiescent state: 5-20 ms for each program that is started, and as
-	 * long the core stands still.  v2 has no other way to its leaves. */
-	snprintf(name, sizeof(name), "%s/%s", cg->helpers + 1, h->v2 ? "cgroup.procs" : "tasks");
+	snprintf(name, sizeof(name), "%s/%s", cg->helpers + 1, entrance(h));
 	cg->helper_procs = openat(h->fd, name, O_WRONLY | O_CLOEXEC);
 	if (cg->helper_procs < 0)
 		return err_sys(e, "open %s in %s", name, h->name);
 	pool_fd(p, cg->helper_procs);
-	return 0;
+	return open_home(cg, p, e);
 }
 
 int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struct err *e)
@@ -386,14 +424,33 @@ const char *cgroups_parent(const struct cgroups *cg)
 	return cg->parent;
 }
 
-const int *cgroups_helper_procs(const struct cgroups *cg, size_t *n)
+int cgroups_enter_helpers(struct cgroups *cg, struct err *e)
+{
+	if (write(cg->helper_procs, "0", 1) < 0)
+		return err_sys(e, "enter cgroup %s in %s", cg->helpers, cg->helpers_in->name);
+	cg->inside = true;
+	return 0;
+}
+
+void cgroups_exit_helpers(struct cgroups *cg)
+{
+	if (!cg->inside)
+		return;
+	if (write(cg->home_procs, "0", 1) < 0)
+		log_error("the core can't leave its cgroup", "cgroup", cg->helpers, "error", strerror(errno));
+	else
+		cg->inside = false;
+}
+
+const int *cgroups_home_procs(const struct cgroups *cg, size_t *n)
 {
 	*n = 1;
-	return &cg->helper_procs;
+	return &cg->home_procs;
 }
 
 void cgroups_leave(struct cgroups *cg)
 {
+	cgroups_exit_helpers(cg);
 	for_each_hierarchy(h, cg) {
 		unlinkat(h->fd, cg->helpers + 1, AT_REMOVEDIR);
 		/* Also one that an earlier daemon has made: by the configuration it is ours. */

@@ -7,7 +7,8 @@
  *	leaf		the container's cgroup, made by the engine
  *	parents		all above the leaf; the missing ones are made here
  *	made		text for the record that says which parents are ours
- *	helpers		<parent>/helpers: the cgroup of the programs that the core runs
+ *	helpers		<parent>/helpers: the cgroup of the core, and so of the programs that it runs
+ *	home		the cgroup that the core was started in
  *
  * Only cgroupfs is touched, which answers from memory: all of this may be called in the loop,
  * unless it says that it waits.
@@ -27,13 +28,17 @@ struct pool;
 int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struct err *e);
 bool cgroups_v2(const struct cgroups *cg);	/* v2 alone, no v1 controllers */
 const char *cgroups_parent(const struct cgroups *cg);
-/* fds of the files that take a process into the helpers' cgroup, for spawner_new(); they live as
- * long as cg.  It is in one hierarchy that every engine moves its containers out of. */
-const int *cgroups_helper_procs(const struct cgroups *cg, size_t *n);
 /* At start: SIGKILL the programs that a dead core has left and wait until they are gone, at
  * most wait_ms.  Waits.  -ETIMEDOUT names a pid that does not die. */
 int cgroups_kill_helpers(struct cgroups *cg, int wait_ms, struct err *e);
-/* At the end: remove the helpers' cgroup and parent, if they are empty. */
+/* Then: enter the helpers' cgroup; what the core starts is born in it.  It is in one hierarchy,
+ * that every engine moves its containers out of. */
+int cgroups_enter_helpers(struct cgroups *cg, struct err *e);
+/* Go home again: before this process becomes a keeper, which no new core may kill. */
+void cgroups_exit_helpers(struct cgroups *cg);
+/* fds of the files that take a process home, for spawner_new(); they live as long as cg. */
+const int *cgroups_home_procs(const struct cgroups *cg, size_t *n);
+/* At the end: go home, remove the helpers' cgroup and parent, if they are empty. */
 void cgroups_leave(struct cgroups *cg);
 
 /*

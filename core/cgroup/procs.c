@@ -150,6 +150,9 @@ int cgroups_kill_helpers(struct cgroups *cg, int wait_ms, struct err *e)
 {
 	int64_t deadline = clock_mono_ns() + (int64_t)wait_ms * 1000000;
 	int pid;
+	cgroups_exit_helpers(cg);	/* where we should not be */
+	if (cg->inside)
+		return err_set(e, EBUSY, "the core itself is in cgroup %s", cg->helpers);
 	while (cgroup_kill(cg, cg->helpers, SIGKILL), cgroup_pids(cg, cg->helpers, &pid, 1)) {
 		int ret = wait_gone(pid, deadline);
 		if (ret < 0 && ret != -EINTR)

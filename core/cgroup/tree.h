@@ -21,8 +21,11 @@ struct cgroups {
 	struct hierarchy all[HIERARCHIES_MAX];
 	size_t n;
 	bool v1_controllers;
+	struct hierarchy *helpers_in;
 	const char *helpers;	/* path */
 	int helper_procs;
+	int home_procs;		/* of the cgroup that the core was started in; the root, if that was helpers */
+	bool inside;		/* the core is in helpers */
 	const char *parent_made;
 	struct map ours;	/* "<hierarchy's name>:<path>" of each parent that is ours */
 };

@@ -123,6 +123,8 @@ static void handle_keeper_lost(void *data)
 	struct core *c = data;
 	struct err e = { 0 };
 	const char *keeper = pool_printf(c->pool, "%s/crisp-keeper", c->args->config->libexec_dir);
+	if (c->g.cgroups)
+		cgroups_exit_helpers(c->g.cgroups);
 	keep_revive(c->g.keep, keeper, c->args->keeper_argv, &e);
 	log_error("going on without a keeper", "error", err_text(&e));
 }
@@ -227,10 +229,12 @@ static int open_ground(struct core *c, struct err *e)
 	int ret = cgroups_open(c->pool, cf->cgroup_parent, &c->g.cgroups, e);
 	if (ret == 0)
 		ret = cgroups_kill_helpers(c->g.cgroups, HELPERS_WAIT_MS, e);
+	if (ret == 0)
+		ret = cgroups_enter_helpers(c->g.cgroups, e);
 	if (ret < 0)
 		return ret;
 	size_t n;
-	const int *procs = cgroups_helper_procs(c->g.cgroups, &n);
+	const int *procs = cgroups_home_procs(c->g.cgroups, &n);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	c->g.spawner = spawner_new(c->loop, c->pool, (unsigned)(cpus < 1 ? 2 : 2 * cpus), procs, n);
 	c->g.sandboxfs = sandboxfs_new(c->loop, c->pool, c->g.spawner, cf->libexec_dir, cf->state, cf->netns_dir,

@@ -351,7 +351,7 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 	sp.argv = plan->argv;
 	sp.envp = plan->envp;
 	sp.cwd = plan->cwd;
-	sp.stay_in_cgroup = plan->flags & CRISP_SPAWN_STAY;
+	sp.leave_cgroup = plan->flags & CRISP_SPAWN_STAY;
 	sp.fds = fds;
 	sp.input = plan->input;
 	sp.input_len = plan->input_len;

@@ -36,8 +36,8 @@ struct spawner {
 	struct loop *loop;
 	unsigned limit, running, waiting;
 	struct list queue, started;	/* started: oldest first */
-	const int *cgroup_procs;
-	size_t n_cgroup_procs;
+	const int *home_procs;
+	size_t n_home_procs;
 	struct loop_timer sweep;
 	struct loop_defer next;
 	char *stack;
@@ -117,10 +117,10 @@ static int child_main(void *arg)
 	for (int sig = 1; sig < NSIG; sig++)
 		sigaction(sig, &dfl, NULL);
 	setsid();
-	if (!p->stay_in_cgroup)
-		for (size_t i = 0; i < a->spawner->n_cgroup_procs; i++)
-			if (write(a->spawner->cgroup_procs[i], "0", 1) < 0)
-				return child_fail(a, "enter the helpers' cgroup");
+	if (p->leave_cgroup)
+		for (size_t i = 0; i < a->spawner->n_home_procs; i++)
+			if (write(a->spawner->home_procs[i], "0", 1) < 0)
+				return child_fail(a, "leave the core's cgroup");
 	if (child_set_oom(p->oom_score_adj < -1000 ? 0 : p->oom_score_adj) < 0)
 		return child_fail(a, "set oom_score_adj");
 	int high[FDS_MAX], target_max = 2;
@@ -567,14 +567,14 @@ static void release_spawner(struct pool_res *r)
 	free(s->stack);
 }
 
-struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *cgroup_procs,
-			    size_t n_cgroup_procs)
+struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *home_procs,
+			    size_t n_home_procs)
 {
 	struct spawner *s = pool_new_struct(p, struct spawner);
 	s->loop = l;
 	s->limit = limit;
-	s->cgroup_procs = cgroup_procs;
-	s->n_cgroup_procs = n_cgroup_procs;
+	s->home_procs = home_procs;
+	s->n_home_procs = n_home_procs;
 	list_init(&s->queue);
 	list_init(&s->started);
 	s->stack = aligned_alloc(16, CHILD_STACK);

@@ -25,10 +25,14 @@ struct pool;
 struct spawner;
 struct spawn;
 
-/* cgroup_procs: fds of the cgroup.procs files (one a hierarchy) that children are put into;
- * borrowed for the spawner's life. */
-struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *cgroup_procs,
-			    size_t n_cgroup_procs);
+/*
+ * home_procs: fds of the cgroup.procs files (one a hierarchy) that a child moves to which must not
+ * end with the core; borrowed for the spawner's life.  All others are born in the core's own
+ * cgroup and stay there: a move takes a grace period of RCU, milliseconds in which the core would
+ * wait for the child's exec.
+ */
+struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *home_procs,
+			    size_t n_home_procs);
 
 struct spawn_fd {
 	int fd;		/* borrowed; closed in neither process by us */
@@ -47,7 +51,7 @@ struct spawn_plan {
 	const void *input;		/* stdin, copied; NULL: /dev/null */
 	size_t input_len;
 	size_t out_max, err_max;	/* bytes captured of 1 and 2; the rest is read and dropped */
-	bool stay_in_cgroup;		/* not into the helpers' cgroup */
+	bool leave_cgroup;		/* to home_procs: it outlives the core */
 	bool uncounted;			/* outside the limit: it lives long and mostly waits (a pull); the
 					   caller bounds how many there are */
 	int oom_score_adj;		/* as in proc(5); -1001: 0 (a helper is killed before the core) */

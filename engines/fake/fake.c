@@ -62,7 +62,8 @@ struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_i
 	struct ctr *c = calloc(1, sizeof(*c));
 	if (!c)
 		abort();
-	*c = (struct ctr){ i->ctrs, strdup(id), copy(exec_id), copy(sandbox), pid, pidfd, false };
+	*c = (struct ctr){ .next = i->ctrs, .id = strdup(id), .exec_id = copy(exec_id), .sandbox = copy(sandbox),
+			   .pid = pid, .pidfd = pidfd };
 	i->ctrs = c;
 	return c;
 }
@@ -78,6 +79,7 @@ void ctr_remove(struct crisp_instance *i, struct ctr *c)
 	free(c->id);
 	free(c->exec_id);
 	free(c->sandbox);
+	free(c->cgroup);
 	free(c);
 }
 
@@ -100,6 +102,7 @@ static void act_free(struct act *a)
 	free(a->exec_id);
 	free(a->sandbox);
 	free(a->bundle);
+	free(a->cgroup);
 	free(a->console_socket);
 	free(a->fifo_in);
 	free(a->fifo_out);
@@ -316,6 +319,7 @@ static int fake_create(struct crisp_instance *i, struct crisp_req *r, const stru
 	struct act *a = act_new(i, r, FAKE_CREATE, head(args));
 	a->sandbox = copy(args->sandbox_id);
 	a->bundle = copy(args->bundle);
+	a->cgroup = copy(args->cgroup_path);
 	/* A container without a readable command waits for its end. */
 	if (args->bundle)
 		args_of_bundle(args->bundle, a->argv, &a->terminal);

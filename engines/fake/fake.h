@@ -41,7 +41,7 @@ struct script {
 
 struct ctr {
 	struct ctr *next;
-	char *id, *exec_id, *sandbox;	/* exec_id NULL: a container */
+	char *id, *exec_id, *sandbox, *cgroup;	/* exec_id NULL: a container */
 	int pid, pidfd;			/* pidfd 0: unknown */
 	bool started;
 };
@@ -70,7 +70,7 @@ struct act {
 	struct crisp_req *req;
 	enum fake_op op;
 	struct rule rule;		/* all that applies, merged */
-	char *id, *exec_id, *sandbox, *bundle;
+	char *id, *exec_id, *sandbox, *bundle, *cgroup;
 	char *argv[ARGV_MAX + 1];	/* of create and exec */
 	bool terminal;
 	int in, out, err;		/* ours; 0: none */

@@ -36,6 +36,8 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 		return;
 	}
 	struct ctr *c = ctr_add(a->inst, a->id, a->exec_id, a->sandbox, r->pid, dup(r->pidfd));
+	c->cgroup = a->cgroup;
+	a->cgroup = NULL;
 	c->started = a->op == FAKE_EXEC;
 	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .pid = r->pid, .pidfd = r->pidfd });
 }
@@ -46,9 +48,12 @@ static void make(struct act *a)
 	const struct crisp_host *h = a->inst->host;
 	const char *words[ARGV_MAX + 16];
 	char pid_file[600];
+	struct ctr *container = ctr_find(a->inst, a->id, NULL);
+	if (container && container->cgroup)
+		a->cgroup = strdup(container->cgroup);
 	snprintf(pid_file, sizeof(pid_file), "%s/pid-%u", h->state_dir, a->inst->n_made++);
 	const char *before[10] = { "crisp-fake", "run", a->op == FAKE_EXEC ? "now" : "wait", pid_file,
-				   a->console_socket ? a->console_socket : "" };
+				   a->console_socket ? a->console_socket : "", a->cgroup ? a->cgroup : "" };
 	struct crisp_spawn_fd fds[3];
 	struct crisp_spawn_plan plan = {
 		.size = sizeof(plan),
@@ -59,7 +64,6 @@ static void make(struct act *a)
 		.deadline_ns = h->now_ns(h) + 20000000000,
 		.pid_file = pid_file,
 		.rootfs = a->rootfs,
-		.flags = CRISP_SPAWN_STAY,
 	};
 	int own[3] = { a->in, a->out, a->err };
 	for (int i = 0; i < 3; i++)

@@ -1,9 +1,10 @@
 /*
  * crisp-fake: the program of the fake engine.
  *
- *	crisp-fake run wait|now PID_FILE CONSOLE_SOCKET|"" WORDS...
- *		make a process, as an OCI runtime does: write its pid and leave.  It does its WORDS when
- *		it gets SIGUSR1 (wait) or at once (now).  Errors are JSON lines on fd 3.
+ *	crisp-fake run wait|now PID_FILE CONSOLE_SOCKET|"" CGROUP|"" WORDS...
+ *		make a process, as an OCI runtime does: enter its cgroup (in one hierarchy, where there
+ *		is one), write its pid and leave.  It does its WORDS when it gets SIGUSR1 (wait) or at
+ *		once (now).  Errors are JSON lines on fd 3.
  *	crisp-fake box SOCKET PID_FILE
  *		the sandbox of box.c
  *
@@ -27,6 +28,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -171,10 +173,32 @@ static void become(bool wait, int slave, char **words)
 	_exit(run_words(words));
 }
 
+/* Where it can't be had (a test without privileges) the process stays where it is. */
+static void enter_cgroup(const char *path)
+{
+	char at[4096];
+	struct stat st;
+	int n = snprintf(at, sizeof(at), "%s", stat("/sys/fs/cgroup/pids", &st) == 0 ? "/sys/fs/cgroup/pids" : "/sys/fs/cgroup");
+	for (const char *part = path; *part; part++) {
+		size_t len = strcspn(part + 1, "/") + 1;
+		n += snprintf(at + n, sizeof(at) - (size_t)n, "%.*s", (int)len, part);
+		if (n > (int)sizeof(at) - 32)
+			return;
+		mkdir(at, 0755);
+		part += len - 1;
+	}
+	strcpy(at + n, "/cgroup.procs");
+	int fd = open(at, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, "0", 1) < 0)
+		dprintf(2, "crisp-fake: enter %s: %s\n", at, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 static int run(char **arg)
 {
 	bool wait = !strcmp(arg[0], "wait");
-	char **words = arg + 3;
+	char **words = arg + 4;
 	if (!wait && !run_knows(words[0])) {
 		errno = ENOENT;
 		return fail(words[0] ? words[0] : "no command");
@@ -186,6 +210,8 @@ static int run(char **arg)
 	sigemptyset(&go);
 	sigaddset(&go, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &go, NULL);
+	if (arg[3][0] == '/')
+		enter_cgroup(arg[3]);
 	pid_t pid = fork();
 	if (pid < 0)
 		return fail("fork");
@@ -201,10 +227,10 @@ static int run(char **arg)
 
 int main(int argc, char **argv)
 {
-	if (argc >= 5 && !strcmp(argv[1], "run"))
+	if (argc >= 6 && !strcmp(argv[1], "run"))
 		return run(argv + 2);
 	if (argc == 4 && !strcmp(argv[1], "box"))
 		return box_main(argv[2], argv[3]);
-	fprintf(stderr, "usage: crisp-fake run wait|now PID_FILE CONSOLE_SOCKET WORDS... | box SOCKET PID_FILE\n");
+	fprintf(stderr, "usage: crisp-fake run wait|now PID_FILE CONSOLE_SOCKET CGROUP WORDS... | box SOCKET PID_FILE\n");
 	return 2;
 }

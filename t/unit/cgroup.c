@@ -173,20 +173,24 @@ static void test_kill(struct cgroups *cg)
 static void test_helpers(struct cgroups *cg)
 {
 	size_t n;
-	const int *procs = cgroups_helper_procs(cg, &n);
-	pid_t pid = fork();
-	if (!pid) {
-		for (size_t i = 0; i < n; i++)
-			if (write(procs[i], "0", 1) < 0)
-				_exit(1);
+	const int *home = cgroups_home_procs(cg, &n);
+	ok(n == 1 && cgroups_enter_helpers(cg, &e) == 0, "the core enters the helpers' cgroup %s", e.msg);
+	pid_t pid = fork(), daemon = pid ? fork() : -1;
+	if (!pid || !daemon) {
+		if (!daemon && write(home[0], "0", 1) < 0)
+			_exit(1);
 		signal(SIGTERM, SIG_IGN);
 		for (;;)
 			pause();
 	}
-	while (!cgroup_pids(cg, at("/helpers"), &(int){ 0 }, 1))
+	for (int i = 0; i < 1000 && cgroup_pids(cg, at("/helpers"), &(int){ 0 }, 1) > 2; i++)
 		usleep(1000);
-	ok(cgroups_kill_helpers(cg, 5000, &e) == 0 && died(pid, SIGKILL),
-	   "left helpers are killed");
+	ok(cgroup_pids(cg, at("/helpers"), &(int){ 0 }, 1) == 2, "it and its child are there, not what went home");
+	cgroups_exit_helpers(cg);
+	ok(cgroup_pids(cg, at("/helpers"), &(int){ 0 }, 1) == 1, "it leaves");
+	ok(cgroups_enter_helpers(cg, &e) == 0 && cgroups_kill_helpers(cg, 5000, &e) == 0 && died(pid, SIGKILL),
+	   "left helpers are killed, the core is not %s", e.msg);
+	ok(kill(daemon, SIGKILL) == 0 && died(daemon, SIGKILL), "and what went home lives on");
 	ok(cgroups_kill_helpers(cg, 0, &e) == 0, "none: fine");
 }
 

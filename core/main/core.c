@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@
 #include "core/spawn/spawn.h"
 #include "core/store/store.h"
 
-enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000 };
+enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 128 << 10 };
 
 struct core {
 	const struct core_args *args;
@@ -52,7 +53,7 @@ struct core {
 	int ready_fd, code;
 	struct loop_signal sigterm, sigint, sighup;
 	int listen_fd;			/* of an earlier core; -1: none */
-	struct loop_timer leaving;
+	struct loop_timer leaving, trim;
 };
 
 static void give_up(struct core *c, const struct err *e)
@@ -160,6 +161,8 @@ static int lock_state(struct core *c, struct err *e)
 	const char *state = c->args->config->state, *path = pool_printf(c->pool, "%s/lock", state);
 	int ret = file_mkdirs(state, 0711, e);
 	int fd = keep_take(c->g.keep, "lock");
+	if (fd >= 0)
+		pool_fd(c->pool, fd);
 	if (ret < 0 || fd >= 0)
 		return ret;
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -280,12 +283,18 @@ static void handle_recovered(void *data)
 	notify_systemd("READY=1");
 }
 
-static void handle_settled(void *data)
+static void handle_network_settled(void *data)
 {
 	struct core *c = data;
 	model_recover(c->model, handle_recovered, c);
 	/* Only now: an exit of a container that is not loaded yet would be acked as a stranger's. */
 	keep_on_exit(c->g.keep, handle_keeper_exit, c);
+}
+
+static void handle_engines_settled(void *data)
+{
+	struct core *c = data;
+	net_plug_when_settled(c->g.net, handle_network_settled, c);
 }
 
 static void use_template(struct core *c, int mntns)
@@ -294,7 +303,7 @@ static void use_template(struct core *c, int mntns)
 	pool_fd(c->pool, mntns);
 	plug_set_mntns(c->g.plug, mntns);
 	add_handlers(c, c->args->config);
-	plug_when_settled(c->g.plug, handle_settled, c);
+	plug_when_settled(c->g.plug, handle_engines_settled, c);
 }
 
 static void handle_template(void *data, int ret, int mntns, const struct err *e)
@@ -321,6 +330,20 @@ static void start(struct core *c)
 		sandboxfs_template(c->g.sandboxfs, c->pool, handle_template, c);
 }
 
+/* A node that has had a busy minute goes back to its size: large buffers are mapped, what is
+ * free at the heap's end is given back, and the holes are once a while. */
+static void handle_trim(struct loop_timer *t)
+{
+	malloc_trim(0);
+}
+
+static void tune_malloc(struct core *c)
+{
+	mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+	mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
+	loop_timer_start(&c->trim, c->loop, c->pool, TRIM_MS, TRIM_MS, handle_trim, c);
+}
+
 int core_main(const struct core_args *a)
 {
 	struct core c = { .args = a, .pool = pool_new(a->pool, "core") };
@@ -331,6 +354,7 @@ int core_main(const struct core_args *a)
 		op_fault_install(fault);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	c.loop = loop_new(c.pool);
+	tune_malloc(&c);
 	loop_signal_start(&c.sigterm, c.loop, c.pool, SIGTERM, handle_leave, &c);
 	loop_signal_start(&c.sigint, c.loop, c.pool, SIGINT, handle_leave, &c);
 	loop_signal_start(&c.sighup, c.loop, c.pool, SIGHUP, handle_reload, &c);

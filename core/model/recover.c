@@ -433,7 +433,8 @@ static void sweep(struct recovery *r)
 	const char **live = pool_alloc(r->pool, (m->pods.len + 1) * sizeof(*live));
 	struct pod *p;
 	list_for_each(p, &m->pod_list, link)
-		live[n++] = p->id;
+		if (p->attached)
+			live[n++] = p->id;
 	net_plug_gc(m->g.net, live, n);
 	sweep_pins(r);
 	sweep_layers(r);

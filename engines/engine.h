@@ -6,7 +6,7 @@
  *
  *	host		crisp's core.  It owns ids, the OCI spec, rootfs and mounts, namespaces,
  *			cgroup paths, stdio, logs, deadlines, state and recovery.
- *	plugin		this shared object.  It translates operations for an engine (crun, runsc...).
+ *	plugin		this shared object.  It translates operations for an engine (crun, ...).
  *	handler		a configured name -> (plugin, options).  Each gets an instance of its own,
  *			so a plugin has no global state.
  *	sandbox		a pod.  Engines that run a pod in one guest make it in sandbox_create.
@@ -77,31 +77,57 @@ struct crisp_timer;	/* the host's: a timer or a deferred call */
  * What the engine does and how: semantics, not presence (presence is a slot that isn't NULL).
  * The host ignores bits that it doesn't know.
  */
-#define CRISP_CAP_EXIT_BY_PID		(1ull << 0)	/* the result's pid is reaped by the host: its exit is the container's */
-#define CRISP_CAP_EXIT_BY_ENGINE	(1ull << 1)	/* the plugin tells exits by host->exited() */
-#define CRISP_CAP_SANDBOX_OWN		(1ull << 2)	/* sandbox_create before the first container of a pod */
-#define CRISP_CAP_SANDBOX_NEEDS_ROOTFS	(1ull << 3)	/* sandbox_create needs a bundle with a rootfs */
-#define CRISP_CAP_STDIO_FD		(1ull << 4)	/* stdio are file descriptors, given to create */
-#define CRISP_CAP_STDIO_FIFO		(1ull << 5)	/* stdio are paths of FIFOs that the host has made */
-#define CRISP_CAP_START_STDIO		(1ull << 6)	/* stdio goes to start (again) */
-#define CRISP_CAP_TTY_CONSOLE_SOCKET	(1ull << 7)	/* the engine sends the pty's master to console_socket */
-#define CRISP_CAP_TTY_ENGINE		(1ull << 8)	/* the pty is the engine's: bytes by FIFO, size by resize() */
-#define CRISP_CAP_ROOTFS_MOUNTED	(1ull << 9)	/* the rootfs is a mounted directory (crisp_spawn_plan.rootfs) */
-#define CRISP_CAP_ROOTFS_MOUNTS		(1ull << 10)	/* the engine mounts crisp_rootfs.mounts itself */
-#define CRISP_CAP_ROOTFS_IMAGE_REF	(1ull << 11)	/* the guest pulls the image by its name */
-#define CRISP_CAP_STATS_HOST_CGROUP	(1ull << 12)	/* the container's cgroup on the host tells its usage */
-#define CRISP_CAP_PID_IS_HOST		(1ull << 13)	/* pid is the container's init: /proc and setns work */
-#define CRISP_CAP_NETNS_BY_PATH		(1ull << 14)	/* joins the namespace named in the spec */
-#define CRISP_CAP_NETNS_CONSUMED	(1ull << 15)	/* takes addresses out of the netns: set up anew after a crash */
+
+/* the result's pid is reaped by the host: its exit is the container's */
+#define CRISP_CAP_EXIT_BY_PID		(1ull << 0)
+/* the plugin tells exits by host->exited() */
+#define CRISP_CAP_EXIT_BY_ENGINE	(1ull << 1)
+/* sandbox_create before the first container of a pod */
+#define CRISP_CAP_SANDBOX_OWN		(1ull << 2)
+/* sandbox_create needs a bundle with a rootfs */
+#define CRISP_CAP_SANDBOX_NEEDS_ROOTFS	(1ull << 3)
+/* stdio are file descriptors, given to create */
+#define CRISP_CAP_STDIO_FD		(1ull << 4)
+/* stdio are paths of FIFOs that the host has made */
+#define CRISP_CAP_STDIO_FIFO		(1ull << 5)
+/* stdio goes to start (again) */
+#define CRISP_CAP_START_STDIO		(1ull << 6)
+/* the engine sends the pty's master to console_socket */
+#define CRISP_CAP_TTY_CONSOLE_SOCKET	(1ull << 7)
+/* the pty is the engine's: bytes by FIFO, size by resize() */
+#define CRISP_CAP_TTY_ENGINE		(1ull << 8)
+/* the rootfs is a mounted directory (crisp_spawn_plan.rootfs) */
+#define CRISP_CAP_ROOTFS_MOUNTED	(1ull << 9)
+/* the engine mounts crisp_rootfs.mounts itself */
+#define CRISP_CAP_ROOTFS_MOUNTS		(1ull << 10)
+/* the guest pulls the image by its name */
+#define CRISP_CAP_ROOTFS_IMAGE_REF	(1ull << 11)
+/* the container's cgroup on the host tells its usage */
+#define CRISP_CAP_STATS_HOST_CGROUP	(1ull << 12)
+/* pid is the container's init: /proc and setns work */
+#define CRISP_CAP_PID_IS_HOST		(1ull << 13)
+/* joins the namespace named in the spec */
+#define CRISP_CAP_NETNS_BY_PATH		(1ull << 14)
+/* takes addresses out of the netns: set up anew after a crash */
+#define CRISP_CAP_NETNS_CONSUMED	(1ull << 15)
+/* the containers of a pod may share a pid namespace */
 #define CRISP_CAP_SHARED_PIDNS		(1ull << 16)
+/* user namespaces, as the spec says */
 #define CRISP_CAP_USERNS		(1ull << 17)
+/* mounts with uidMappings and gidMappings */
 #define CRISP_CAP_IDMAP_MOUNTS		(1ull << 18)
-#define CRISP_CAP_RRO_MOUNTS		(1ull << 19)	/* recursive read-only mounts */
+/* recursive read-only mounts */
+#define CRISP_CAP_RRO_MOUNTS		(1ull << 19)
+/* update() reaches what runs */
 #define CRISP_CAP_HOTPLUG_RESOURCES	(1ull << 20)
-#define CRISP_CAP_SERIALIZE_SANDBOX	(1ull << 21)	/* one operation at a time in a pod: the host queues */
-#define CRISP_CAP_SURVIVES_RESTART	(1ull << 22)	/* a process of the engine's own keeps exits while no core lives */
+/* one operation at a time in a pod: the host queues */
+#define CRISP_CAP_SERIALIZE_SANDBOX	(1ull << 21)
+/* a process of the engine's own keeps exits while no core lives */
+#define CRISP_CAP_SURVIVES_RESTART	(1ull << 22)
+/* checkpoint and restore work here */
 #define CRISP_CAP_CHECKPOINT		(1ull << 23)
-#define CRISP_CAP_NEEDS_SIZING		(1ull << 24)	/* wants the pod's resources in sandbox_create */
+/* wants the pod's resources in sandbox_create */
+#define CRISP_CAP_NEEDS_SIZING		(1ull << 24)
 
 /* How the exit of a container or exec becomes known: crisp_result.exit_source. */
 #define CRISP_EXIT_BY_CAPS	0u	/* as the capability bits say */
@@ -125,7 +151,8 @@ struct crisp_mount {
 	const char *source;		/* device, directory, or a word */
 	const char *target;		/* absolute */
 	const char *const *options;	/* NULL-terminated, "lowerdir=/a:/b"; NULL: none */
-	int32_t fd;			/* a detached mount (open_tree(2)) to be moved to target; none: use type */
+	/* a detached mount (open_tree(2)) to be moved to target; none: use type */
+	int32_t fd;
 	int32_t reserved;
 };
 
@@ -135,7 +162,8 @@ struct crisp_rootfs {
 	uint32_t size;
 	uint32_t flags;			/* 0 */
 	const char *path;		/* root.path of config.json, absolute */
-	const struct crisp_mount *const *mounts;	/* in order; NULL-terminated; NULL: path is mounted already */
+	/* in order; NULL-terminated; NULL: path is mounted already */
+	const struct crisp_mount *const *mounts;
 	const char *image_ref;		/* name of the image with its digest */
 };
 
@@ -250,7 +278,8 @@ struct crisp_spec_args {
 	/*
 	 * {"sandboxId", "containerType": "sandbox"|"container", "name", "podName", "podNamespace",
 	 *  "podUid", "image", "logDirectory", "annotations": {}, "sandboxResources":
-	 *  {"cpuPeriod", "cpuQuota", "cpuShares", "memory"}}: members may be missing, more may come.
+	 *  {"cpuPeriod", "cpuQuota", "cpuShares", "memory"}}
+	 * Members may be missing, more may come.
 	 */
 	const char *facts_json;
 	const char *spec_json;		/* the OCI config as the host would write it */
@@ -262,7 +291,8 @@ struct crisp_spec_args {
 struct crisp_result {
 	uint32_t size;
 	int32_t err;			/* 0 or -errno */
-	const char *msg;		/* why, when err; one line without the names of operation and id */
+	/* why, when err; one line without the names of operation and id */
+	const char *msg;
 	int32_t pid;			/* of the container, exec or sandbox on the host; 0: none */
 	int32_t pidfd;			/* of pid, given away; none: the host opens it at once */
 	uint32_t exit_source;		/* CRISP_EXIT_* */
@@ -273,10 +303,12 @@ struct crisp_result {
 	const void *state;		/* blob that the host keeps on disk for attach */
 	uint32_t state_len;		/* at most CRISP_STATE_MAX */
 	uint32_t data_len;
-	const void *data;		/* stats, pids, probe, diagnose, prepare_spec: JSON, see the slot */
+	/* stats, pids, probe, diagnose, prepare_spec: JSON, see the slot */
+	const void *data;
 	int32_t fd;			/* port_forward: a connected socket, given away */
 	int32_t reserved;
-	uint64_t caps;			/* probe: the bits that hold here; 0: those of struct crisp_engine */
+	/* probe: the bits that hold here; 0: those of struct crisp_engine */
+	uint64_t caps;
 	const char *version;		/* probe: of the engine's program, "1.8.1" */
 };
 #define CRISP_STATE_MAX 65536u
@@ -296,9 +328,11 @@ struct crisp_spawn_blob {
 	int32_t reserved;
 };
 
-#define CRISP_SPAWN_SEAL	(1u << 0)	/* run path from a sealed copy in memory, shared by all spawns */
-#define CRISP_SPAWN_STAY	(1u << 1)	/* what it leaves running is meant to outlive the core (a shim, a
-						   sandbox): else it dies with the core's programs */
+/* run path from a sealed copy in memory, shared by all spawns */
+#define CRISP_SPAWN_SEAL	(1u << 0)
+/* what it leaves running is meant to outlive the core (a shim, a sandbox): else it dies with the
+ * core's programs */
+#define CRISP_SPAWN_STAY	(1u << 1)
 
 /*
  * A program to run.  Copied; all of it may go when spawn() returns.  The child is a child of the
@@ -318,20 +352,23 @@ struct crisp_spawn_plan {
 	const void *input;		/* stdin; NULL: /dev/null, or what fds say */
 	uint64_t input_len;
 	uint32_t out_max, err_max;	/* bytes of stdout and stderr to capture; 0: /dev/null */
-	int32_t log_target;		/* none, or 3..39: a pipe that takes JSON lines {"level","msg"}.
-					   The program opens it as /proc/self/fd/N. */
+	/* none, or 3..39: a pipe that takes JSON lines {"level","msg"}.  The program opens it as
+	 * /proc/self/fd/N. */
+	int32_t log_target;
 	uint32_t reserved;
 	int64_t deadline_ns;		/* CLOCK_MONOTONIC; 0: none */
-	const char *pid_file;		/* absolute: removed before, read and removed after.  NULL: none */
-	const struct crisp_rootfs *rootfs;	/* mounted for this program alone, in a mount namespace
-						   of its own.  NULL: the host's namespace */
+	/* absolute: removed before, read and removed after.  NULL: none */
+	const char *pid_file;
+	/* Mounted for this program alone, in a mount namespace of its own.  NULL: the host's. */
+	const struct crisp_rootfs *rootfs;
 };
 
 /* How a program ended; valid during the callback. */
 struct crisp_spawn_result {
 	uint32_t size;
-	int32_t err;			/* 0: it ran and ended, see wait_status.  -ETIMEDOUT, -ECANCELED
-					   (killed for it); other: it could not be started */
+	/* 0: it ran and ended, see wait_status.  -ETIMEDOUT, -ECANCELED: killed for it.  Other: it
+	 * could not be started. */
+	int32_t err;
 	const char *msg;		/* why, when err; else NULL */
 	int32_t wait_status;		/* as of waitpid(2) */
 	int32_t pid;			/* from pid_file; 0: there was none */
@@ -339,7 +376,8 @@ struct crisp_spawn_result {
 	uint32_t out_len, err_len;
 	uint32_t reserved;
 	const char *out, *err_out;	/* captured, NUL-terminated; never NULL */
-	const char *last_error;		/* msg of the last line of level error (or worse) in the log; NULL: none */
+	/* msg of the last line of level error (or worse) in the log; NULL: none */
+	const char *last_error;
 };
 
 typedef void crisp_spawn_cb(void *data, const struct crisp_spawn_result *r);
@@ -366,7 +404,8 @@ struct crisp_host {
 	uint16_t major, minor;
 	uint64_t features;
 	const char *handler;		/* name of the handler */
-	const char *state_dir;		/* a directory of the handler's own, 0700, gone at a reboot */
+	/* a directory of the handler's own, 0700, gone at a reboot */
+	const char *state_dir;
 
 	/* The one answer to an accepted operation.  A second one is logged and ignored. */
 	void (*done)(struct crisp_req *req, const struct crisp_result *res);
@@ -381,7 +420,8 @@ struct crisp_host {
 	void (*sandbox_gone)(const struct crisp_host *h, const char *id, const char *reason);
 
 	/* kv: key, value, key, value..., NULL.  NULL: none. */
-	void (*log)(const struct crisp_host *h, uint32_t level, const char *msg, const char *const *kv);
+	void (*log)(const struct crisp_host *h, uint32_t level, const char *msg,
+		    const char *const *kv);
 	int64_t (*now_ns)(const struct crisp_host *h);	/* CLOCK_MONOTONIC */
 
 	/* Run a program.  cb comes exactly once, never from inside spawn(), unless the instance is
@@ -399,9 +439,10 @@ struct crisp_host {
 
 	/* Call cb once, after ms; or at the end of this pass of the loop.  The handle is void once
 	 * cb has been called. */
-	struct crisp_timer *(*timer)(const struct crisp_host *h, uint64_t ms, void (*cb)(void *data),
+	struct crisp_timer *(*timer)(const struct crisp_host *h, uint64_t ms,
+				     void (*cb)(void *data), void *data);
+	struct crisp_timer *(*defer)(const struct crisp_host *h, void (*cb)(void *data),
 				     void *data);
-	struct crisp_timer *(*defer)(const struct crisp_host *h, void (*cb)(void *data), void *data);
 	void (*untimer)(struct crisp_timer *t);
 
 	/* Keep a duplicate of fd under a key ([a-zA-Z0-9_.-], at most 100 bytes) that is the
@@ -411,15 +452,16 @@ struct crisp_host {
 	int (*kept_fd)(const struct crisp_host *h, const char *key);
 	int (*drop_fd)(const struct crisp_host *h, const char *key);
 
-	/* A file descriptor (borrowed, good for this pass of the loop) of the program at path, copied
-	 * into sealed memory, shared and made anew when the file has changed.  -errno; -EAGAIN: it is
-	 * being made.  CRISP_SPAWN_SEAL waits for it by itself. */
+	/* A file descriptor (borrowed, good for this pass of the loop) of the program at path,
+	 * copied into sealed memory, shared and made anew when the file has changed.  -errno;
+	 * -EAGAIN: it is being made.  CRISP_SPAWN_SEAL waits for it by itself. */
 	int (*seal_exe)(const struct crisp_host *h, const char *path);
 
 	/* Replace, read, or (len 0) remove the small blob of this id, kept on disk and handed to
 	 * attach.  crisp_result.state does the same.  state_get gives its length, or -ENOENT, or
 	 * -ERANGE when cap is too small. */
-	int (*state_put)(const struct crisp_host *h, const char *id, const void *data, uint32_t len);
+	int (*state_put)(const struct crisp_host *h, const char *id, const void *data,
+			 uint32_t len);
 	int (*state_get)(const struct crisp_host *h, const char *id, void *buf, uint32_t cap);
 
 	/* Further services by name and version, "ttrpc/1"; NULL: this host has none such. */
@@ -436,8 +478,8 @@ struct crisp_ops {
 	uint32_t flags;			/* 0 */
 
 	/* S.  Make the instance of a handler.  options_json is an object ("{}" at least); an
-	 * unknown option is -EINVAL, the words (which option, why) go to msg.  Looks at nothing that
-	 * may hang: whether the engine works is for probe() to say. */
+	 * unknown option is -EINVAL, the words (which option, why) go to msg.  Looks at nothing
+	 * that may hang: whether the engine works is for probe() to say. */
 	int (*open)(const struct crisp_host *host, const char *options_json,
 		    struct crisp_instance **out, char *msg, uint32_t msg_cap);
 	/* S.  Nothing is under way.  Afterwards no callback comes. */
@@ -446,42 +488,53 @@ struct crisp_ops {
 	/* A.  Does the engine work here?  -> version, caps, data = OCI features JSON when there is
 	 * one.  An error makes the handler unready with msg as the reason. */
 	int (*probe)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  The last touch on a spec before it is written.  -> data = the changed spec, or none. */
-	int (*prepare_spec)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_spec_args *a);
+	/* A.  The last touch on a spec before it is written.  -> data = the changed spec; none:
+	 * it stays as it is. */
+	int (*prepare_spec)(struct crisp_instance *i, struct crisp_req *r,
+			    const struct crisp_spec_args *a);
 
-	/* A.  With SANDBOX_OWN.  create -> pid, state.  stop leaves what status needs, delete (FORCE)
-	 * takes all; a missing one is -ENOENT.  attach -> status, pid, or -ENOENT. */
+	/* A.  With SANDBOX_OWN.  create -> pid, state.  stop leaves what status needs, delete
+	 * (FORCE) takes all; a missing one is -ENOENT.  attach -> status, pid, or -ENOENT. */
 	int (*sandbox_create)(struct crisp_instance *i, struct crisp_req *r,
 			      const struct crisp_sandbox_create_args *a);
-	int (*sandbox_stop)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	int (*sandbox_delete)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
+	int (*sandbox_stop)(struct crisp_instance *i, struct crisp_req *r,
+			    const struct crisp_args *a);
+	int (*sandbox_delete)(struct crisp_instance *i, struct crisp_req *r,
+			      const struct crisp_args *a);
 	int (*sandbox_attach)(struct crisp_instance *i, struct crisp_req *r,
 			      const struct crisp_attach_args *a);
 	/* -> data = OCI-style stats JSON */
-	int (*sandbox_stats)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
+	int (*sandbox_stats)(struct crisp_instance *i, struct crisp_req *r,
+			     const struct crisp_args *a);
 	int (*sandbox_update)(struct crisp_instance *i, struct crisp_req *r,
 			      const struct crisp_update_args *a);
 
 	/* A.  Make the container, its process not yet running -> pid, exit_source, state.  A failed
 	 * create leaves nothing behind, or what delete with FORCE removes. */
-	int (*create)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *a);
+	int (*create)(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_create_args *a);
 	/* A.  Let it run -> pid, if it has changed. */
-	int (*start)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_start_args *a);
+	int (*start)(struct crisp_instance *i, struct crisp_req *r,
+		     const struct crisp_start_args *a);
 	/* A.  Send signo, with ALL to every process.  -ESRCH when it has ended.  NULL with
 	 * PID_IS_HOST: the host signals the pid by itself. */
 	int (*kill)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_kill_args *a);
 	/* A.  Remove what has ended; with FORCE also what runs.  -ENOENT when there is none (with
 	 * FORCE an engine may say 0). */
 	int (*del)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  Run a further process -> pid, exit_source.  done() comes when it runs.  A program that
-	 * can't be executed is -EINVAL or -EIO with words, and never an exit. */
+	/* A.  Run a further process -> pid, exit_source.  done() comes when it runs.  A program
+	 * that can't be executed is -EINVAL or -EIO with words, and never an exit. */
 	int (*exec)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_exec_args *a);
 	/* A.  Forget an exec that has ended.  NULL: nothing to forget. */
-	int (*exec_delete)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
+	int (*exec_delete)(struct crisp_instance *i, struct crisp_req *r,
+			   const struct crisp_args *a);
 	/* A.  With TTY_ENGINE or STDIO_FIFO. */
-	int (*resize)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_resize_args *a);
-	int (*close_stdin)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	int (*update)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_update_args *a);
+	int (*resize)(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_resize_args *a);
+	int (*close_stdin)(struct crisp_instance *i, struct crisp_req *r,
+			   const struct crisp_args *a);
+	int (*update)(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_update_args *a);
 	/* A.  -> data = OCI-style stats JSON.  NULL with STATS_HOST_CGROUP. */
 	int (*stats)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  -> data = JSON array of pids on the host. */
@@ -492,12 +545,16 @@ struct crisp_ops {
 	/* A.  With CHECKPOINT.  restore is a create whose checkpoint_dir is given. */
 	int (*checkpoint)(struct crisp_instance *i, struct crisp_req *r,
 			  const struct crisp_checkpoint_args *a);
-	int (*restore)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *a);
+	int (*restore)(struct crisp_instance *i, struct crisp_req *r,
+		       const struct crisp_create_args *a);
 	/* A.  A new host meets an old container -> status (UNKNOWN: as its record says), pid,
 	 * wait_status; -ENOENT. */
-	int (*attach)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_attach_args *a);
-	/* A.  Connect to a TCP port inside the sandbox -> fd.  NULL: the host dials in the netns. */
-	int (*port_forward)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_port_args *a);
+	int (*attach)(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_attach_args *a);
+	/* A.  Connect to a TCP port inside the sandbox -> fd.  NULL: the host dials in the
+	 * netns. */
+	int (*port_forward)(struct crisp_instance *i, struct crisp_req *r,
+			    const struct crisp_port_args *a);
 	/* S.  Give up an accepted operation: done() follows within 5 s, with -ECANCELED or with the
 	 * end that it had reached.  After that the host answers in its place.  NULL: the host kills
 	 * the programs that the operation has started (each ends with -ECANCELED). */
@@ -517,9 +574,11 @@ struct crisp_engine {
 	const char *name;		/* the plugin's, as its file is called */
 	const char *version;		/* of the plugin */
 	const struct crisp_ops *ops;
-	const char *const *annotation_prefixes;	/* annotations of pods that have power over this engine,
-						   "run.oci.": dropped unless allowed.  NULL-terminated */
-	const char *options_schema_json;	/* {"path": "string", ...} for the operator; may be NULL */
+	/* Annotations of pods that have power over this engine, "run.oci.": dropped unless allowed.
+	 * NULL-terminated. */
+	const char *const *annotation_prefixes;
+	/* {"path": "string", ...} for the operator; may be NULL */
+	const char *options_schema_json;
 };
 
 /* The only exported symbol; build the rest with -fvisibility=hidden. */

@@ -46,7 +46,8 @@ struct bench {
 
 static struct bench bench;
 
-static inline void bench_exited(void *data, const char *id, const char *exec_id, int wait_status, int64_t at_ns)
+static inline void bench_exited(void *data, const char *id, const char *exec_id, int wait_status,
+				int64_t at_ns)
 {
 	(void)data, (void)at_ns;
 	bench.told.exits++;
@@ -63,7 +64,8 @@ static inline void bench_gone(void *data, const char *id, const char *reason)
 	loop_stop(bench.loop);
 }
 
-static const struct plug_events bench_events = { .exited = bench_exited, .sandbox_gone = bench_gone };
+static const struct plug_events bench_events = { .exited = bench_exited,
+						 .sandbox_gone = bench_gone };
 
 /* A plug on engine_dir (NULL: this build's). */
 static inline void bench_plug(const char *engine_dir)
@@ -115,7 +117,8 @@ static inline bool bench_run(void)
 	return !bench.expired;
 }
 
-static inline void bench_answer(void *data, int ret, const struct crisp_result *r, const struct err *e)
+static inline void bench_answer(void *data, int ret, const struct crisp_result *r,
+				const struct err *e)
 {
 	struct answer *a = data;
 	a->count++;
@@ -125,7 +128,8 @@ static inline void bench_answer(void *data, int ret, const struct crisp_result *
 	a->status = r->status;
 	a->wait_status = r->wait_status;
 	a->err = *e;
-	snprintf(a->data, sizeof(a->data), "%.*s", (int)r->data_len, r->data ? (const char *)r->data : "");
+	snprintf(a->data, sizeof(a->data), "%.*s", (int)r->data_len,
+		 r->data ? (const char *)r->data : "");
 	loop_stop(bench.loop);
 }
 
@@ -143,7 +147,8 @@ static inline void bench_settled(void *data)
 	loop_stop(bench.loop);
 }
 
-static inline struct plug_handler *bench_handler(const char *name, const char *engine, const char *options)
+static inline struct plug_handler *bench_handler(const char *name, const char *engine,
+						 const char *options)
 {
 	bool settled = false;
 	struct plug_handler *h = plug_handler_add(bench.plug, name, engine, options);
@@ -168,7 +173,8 @@ static inline struct answer bench_ask(struct plug_handler *h, enum plug_op op, c
 	return bench_ask_in(h, op, args, NULL, 10000);
 }
 
-static inline struct answer bench_simple(struct plug_handler *h, enum plug_op op, const char *id, uint32_t flags)
+static inline struct answer bench_simple(struct plug_handler *h, enum plug_op op, const char *id,
+					 uint32_t flags)
 {
 	return bench_ask(h, op, &(struct crisp_args){ .id = id, .flags = flags });
 }
@@ -209,7 +215,8 @@ static inline bool bench_idle(void)
 {
 	struct loop_timer *t = pool_new_struct(bench.pool, struct loop_timer);
 	loop_timer_start(t, bench.loop, bench.pool, 5, 5, bench_tick, NULL);
-	for (int i = 0; i < 1000 && spawner_running(bench.spawner) + spawner_waiting(bench.spawner); i++)
+	for (int i = 0; i < 1000 && spawner_running(bench.spawner) + spawner_waiting(bench.spawner);
+	     i++)
 		loop_run(bench.loop);
 	loop_timer_stop(t);
 	return spawner_running(bench.spawner) + spawner_waiting(bench.spawner) == 0;
@@ -222,6 +229,7 @@ static inline const char *bench_bundle(const char *id, const char *args_json)
 	const char *dir = pool_printf(bench.pool, "%s/bundle-%s", bench.dir, id);
 	const char *text = pool_printf(bench.pool, "{\"process\":{\"args\":%s}}", args_json);
 	file_mkdirs(dir, 0700, &e);
-	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/config.json", dir), text, strlen(text), 0600, &e);
+	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/config.json", dir), text, strlen(text),
+		     0600, &e);
 	return dir;
 }

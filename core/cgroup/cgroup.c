@@ -331,8 +331,8 @@ static struct hierarchy *choose_helpers(struct cgroups *cg)
 	return cg->all;
 }
 
-/* A thread that moves itself by `tasks` does so at once; cgroup.procs has the kernel wait until every
- * CPU has passed a quiescent state, 5-20 ms.  v2 has no other way to its leaves. */
+/* A thread that moves itself by `tasks` does so at once; cgroup.procs has the kernel wait until
+ * every CPU has passed a quiescent state, 5-20 ms.  v2 has no other way to its leaves. */
 static const char *entrance(const struct hierarchy *h)
 {
 	return h->v2 ? "cgroup.procs" : "tasks";
@@ -437,7 +437,8 @@ void cgroups_exit_helpers(struct cgroups *cg)
 	if (!cg->inside)
 		return;
 	if (write(cg->home_procs, "0", 1) < 0)
-		log_error("the core can't leave its cgroup", "cgroup", cg->helpers, "error", strerror(errno));
+		log_error("the core can't leave its cgroup", "cgroup", cg->helpers, "error",
+			  strerror(errno));
 	else
 		cg->inside = false;
 }

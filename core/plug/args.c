@@ -5,53 +5,54 @@
 #include "core/base/pool.h"
 #include "core/plug/inner.h"
 
-#define AT(type, member) offsetof(struct type, member)
+#define SIZE(args) sizeof(struct crisp_##args##_args)
+#define AT(args, member) offsetof(struct crisp_##args##_args, member)
 
 static const struct op_shape shapes[PLUG_OP_COUNT] = {
 	[PLUG_OP_PROBE] = { "probe", sizeof(struct crisp_args) },
-	[PLUG_OP_PREPARE_SPEC] = { "prepare spec", sizeof(struct crisp_spec_args),
-		{ AT(crisp_spec_args, facts_json), AT(crisp_spec_args, spec_json) } },
-	[PLUG_OP_SANDBOX_CREATE] = { "create sandbox", sizeof(struct crisp_sandbox_create_args),
-		{ AT(crisp_sandbox_create_args, bundle), AT(crisp_sandbox_create_args, netns_path),
-		  AT(crisp_sandbox_create_args, cgroup_path), AT(crisp_sandbox_create_args, config_json),
-		  AT(crisp_sandbox_create_args, resources_json) },
-		.rootfs = AT(crisp_sandbox_create_args, rootfs), .stdio = AT(crisp_sandbox_create_args, stdio) },
+	[PLUG_OP_PREPARE_SPEC] = { "prepare spec", SIZE(spec),
+		{ AT(spec, facts_json), AT(spec, spec_json) } },
+	[PLUG_OP_SANDBOX_CREATE] = { "create sandbox", SIZE(sandbox_create),
+		{ AT(sandbox_create, bundle), AT(sandbox_create, netns_path),
+		  AT(sandbox_create, cgroup_path), AT(sandbox_create, config_json),
+		  AT(sandbox_create, resources_json) },
+		.rootfs = AT(sandbox_create, rootfs), .stdio = AT(sandbox_create, stdio) },
 	[PLUG_OP_SANDBOX_STOP] = { "stop sandbox", sizeof(struct crisp_args) },
 	[PLUG_OP_SANDBOX_DELETE] = { "delete sandbox", sizeof(struct crisp_args) },
-	[PLUG_OP_SANDBOX_ATTACH] = { "attach sandbox", sizeof(struct crisp_attach_args),
-		{ AT(crisp_attach_args, sandbox_id) },
-		.blob = AT(crisp_attach_args, state), .blob_len = AT(crisp_attach_args, state_len) },
+	[PLUG_OP_SANDBOX_ATTACH] = { "attach sandbox", SIZE(attach),
+		{ AT(attach, sandbox_id) },
+		.blob = AT(attach, state), .blob_len = AT(attach, state_len) },
 	[PLUG_OP_SANDBOX_STATS] = { "sandbox stats", sizeof(struct crisp_args) },
-	[PLUG_OP_SANDBOX_UPDATE] = { "update sandbox", sizeof(struct crisp_update_args),
-		{ AT(crisp_update_args, resources_json), AT(crisp_update_args, annotations_json) } },
-	[PLUG_OP_CREATE] = { "create", sizeof(struct crisp_create_args),
-		{ AT(crisp_create_args, sandbox_id), AT(crisp_create_args, bundle),
-		  AT(crisp_create_args, cgroup_path), AT(crisp_create_args, checkpoint_dir) },
-		.rootfs = AT(crisp_create_args, rootfs), .stdio = AT(crisp_create_args, stdio) },
-	[PLUG_OP_START] = { "start", sizeof(struct crisp_start_args), .stdio = AT(crisp_start_args, stdio) },
-	[PLUG_OP_KILL] = { "kill", sizeof(struct crisp_kill_args) },
+	[PLUG_OP_SANDBOX_UPDATE] = { "update sandbox", SIZE(update),
+		{ AT(update, resources_json), AT(update, annotations_json) } },
+	[PLUG_OP_CREATE] = { "create", SIZE(create),
+		{ AT(create, sandbox_id), AT(create, bundle),
+		  AT(create, cgroup_path), AT(create, checkpoint_dir) },
+		.rootfs = AT(create, rootfs), .stdio = AT(create, stdio) },
+	[PLUG_OP_START] = { "start", SIZE(start), .stdio = AT(start, stdio) },
+	[PLUG_OP_KILL] = { "kill", SIZE(kill) },
 	[PLUG_OP_DELETE] = { "delete", sizeof(struct crisp_args) },
-	[PLUG_OP_EXEC] = { "exec", sizeof(struct crisp_exec_args), { AT(crisp_exec_args, process_json) },
-		.stdio = AT(crisp_exec_args, stdio) },
+	[PLUG_OP_EXEC] = { "exec", SIZE(exec), { AT(exec, process_json) },
+		.stdio = AT(exec, stdio) },
 	[PLUG_OP_EXEC_DELETE] = { "delete exec", sizeof(struct crisp_args) },
-	[PLUG_OP_RESIZE] = { "resize", sizeof(struct crisp_resize_args) },
+	[PLUG_OP_RESIZE] = { "resize", SIZE(resize) },
 	[PLUG_OP_CLOSE_STDIN] = { "close stdin", sizeof(struct crisp_args) },
-	[PLUG_OP_UPDATE] = { "update", sizeof(struct crisp_update_args),
-		{ AT(crisp_update_args, resources_json), AT(crisp_update_args, annotations_json) } },
+	[PLUG_OP_UPDATE] = { "update", SIZE(update),
+		{ AT(update, resources_json), AT(update, annotations_json) } },
 	[PLUG_OP_STATS] = { "stats", sizeof(struct crisp_args) },
 	[PLUG_OP_PIDS] = { "pids", sizeof(struct crisp_args) },
 	[PLUG_OP_PAUSE] = { "pause", sizeof(struct crisp_args) },
 	[PLUG_OP_RESUME] = { "resume", sizeof(struct crisp_args) },
-	[PLUG_OP_CHECKPOINT] = { "checkpoint", sizeof(struct crisp_checkpoint_args),
-		{ AT(crisp_checkpoint_args, dir), AT(crisp_checkpoint_args, options_json) } },
-	[PLUG_OP_RESTORE] = { "restore", sizeof(struct crisp_create_args),
-		{ AT(crisp_create_args, sandbox_id), AT(crisp_create_args, bundle),
-		  AT(crisp_create_args, cgroup_path), AT(crisp_create_args, checkpoint_dir) },
-		.rootfs = AT(crisp_create_args, rootfs), .stdio = AT(crisp_create_args, stdio) },
-	[PLUG_OP_ATTACH] = { "attach", sizeof(struct crisp_attach_args),
-		{ AT(crisp_attach_args, sandbox_id) },
-		.blob = AT(crisp_attach_args, state), .blob_len = AT(crisp_attach_args, state_len) },
-	[PLUG_OP_PORT_FORWARD] = { "port forward", sizeof(struct crisp_port_args) },
+	[PLUG_OP_CHECKPOINT] = { "checkpoint", SIZE(checkpoint),
+		{ AT(checkpoint, dir), AT(checkpoint, options_json) } },
+	[PLUG_OP_RESTORE] = { "restore", SIZE(create),
+		{ AT(create, sandbox_id), AT(create, bundle),
+		  AT(create, cgroup_path), AT(create, checkpoint_dir) },
+		.rootfs = AT(create, rootfs), .stdio = AT(create, stdio) },
+	[PLUG_OP_ATTACH] = { "attach", SIZE(attach),
+		{ AT(attach, sandbox_id) },
+		.blob = AT(attach, state), .blob_len = AT(attach, state_len) },
+	[PLUG_OP_PORT_FORWARD] = { "port forward", SIZE(port) },
 	[PLUG_OP_DIAGNOSE] = { "diagnose", sizeof(struct crisp_args) },
 };
 
@@ -128,7 +129,8 @@ void *args_copy(struct pool *p, enum plug_op op, const void *a)
 	to->id = pool_strdup(p, to->id);
 	to->exec_id = pool_strdup(p, to->exec_id);
 	for (size_t i = 0; i < sizeof(s->strings) / sizeof(s->strings[0]) && s->strings[i]; i++)
-		FIELD(const char *, to, s->strings[i]) = pool_strdup(p, FIELD(const char *, to, s->strings[i]));
+		FIELD(const char *, to, s->strings[i]) =
+			pool_strdup(p, FIELD(const char *, to, s->strings[i]));
 	if (s->rootfs)
 		FIELD(const struct crisp_rootfs *, to, s->rootfs) =
 			args_copy_rootfs(p, FIELD(const struct crisp_rootfs *, to, s->rootfs));

@@ -195,12 +195,15 @@ static void take_result(struct plug_call *c, const struct crisp_result *from)
 	if (r->fd <= 0)
 		r->fd = -1;
 	if (r->err) {
-		const char *why = r->msg && *r->msg ? clean(c->pool, r->msg) : strerror(abs(r->err));
-		err_set(&c->err, r->err, "%s: %s: %s", c->handler->pub.name, op_shape(c->op)->name, why);
+		const char *why =
+			r->msg && *r->msg ? clean(c->pool, r->msg) : strerror(abs(r->err));
+		err_set(&c->err, r->err, "%s: %s: %s", c->handler->pub.name, op_shape(c->op)->name,
+			why);
 	}
 	r->msg = NULL;
 	if (r->state_len > CRISP_STATE_MAX || r->data_len > DATA_MAX)
-		err_set(&c->err, EIO, "%s: %s: the engine answered with %u bytes of state and %u of data",
+		err_set(&c->err, EIO,
+			"%s: %s: the engine answered with %u bytes of state and %u of data",
 			c->handler->pub.name, op_shape(c->op)->name, r->state_len, r->data_len);
 	bool good = !c->err.code;
 	r->state = good && r->state ? pool_memdup(c->pool, r->state, r->state_len) : NULL;
@@ -236,8 +239,8 @@ void call_done(struct crisp_req *req, const struct crisp_result *res)
 		return;
 	}
 	if (!c) {
-		log_warn("an engine answered an operation twice", "handler", req->handler->pub.name, "op",
-			 op_shape(req->op)->name);
+		log_warn("an engine answered an operation twice", "handler", req->handler->pub.name,
+			 "op", op_shape(req->op)->name);
 		return;
 	}
 	c->req = NULL;
@@ -341,8 +344,8 @@ static void call_give(struct plug_call *c, const void *args)
 		req_put(r);
 		call_fail(c, -ret, "the engine refused: %s", strerror(-ret));
 	} else if (ret < 0) {
-		log_warn("an engine both answered and refused an operation", "handler", h->pub.name, "op",
-			 op_shape(c->op)->name);
+		log_warn("an engine both answered and refused an operation", "handler", h->pub.name,
+			 "op", op_shape(c->op)->name);
 	}
 }
 
@@ -450,8 +453,8 @@ enum plug_op plug_call_op(const struct plug_call *c)
 	return c->op;
 }
 
-struct plug_call *plug_call(struct plug_handler *h, enum plug_op op, const void *a, const char *serial,
-			    uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_call(struct plug_handler *h, enum plug_op op, const void *a,
+			    const char *serial, uint64_t timeout_ms, plug_cb *cb, void *data)
 {
 	return call_start((struct handler *)h, op, a, serial, timeout_ms, false, cb, data);
 }

@@ -20,11 +20,12 @@ static int check_file(const char *path, struct err *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EPERM, "plugin %s is not a regular file", path);
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return err_set(e, EPERM, "plugin %s belongs to uid %u, neither root nor the daemon's", path,
+		return err_set(e, EPERM,
+			       "plugin %s belongs to uid %u, neither root nor the daemon's", path,
 			       st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return err_set(e, EPERM, "plugin %s may be written by group or world (mode %04o)", path,
-			       st.st_mode & 07777);
+		return err_set(e, EPERM, "plugin %s may be written by group or world (mode %04o)",
+			       path, st.st_mode & 07777);
 	return 0;
 }
 
@@ -44,13 +45,14 @@ int dso_open(const char *path, const struct module_kind *kind, const void **desc
 	}
 	const struct desc_head *head = get();
 	if (!head || head->magic != kind->magic)
-		return err_set(e, EINVAL, "%s: %s() returned no description of this kind", path, kind->symbol);
+		return err_set(e, EINVAL, "%s: %s() returned no description of this kind", path,
+			       kind->symbol);
 	if (head->major != kind->major)
 		return err_set(e, EINVAL, "%s is of version %u.%u, wanted is %u", path, head->major,
 			       head->minor, kind->major);
 	if (head->size < kind->min_size)
-		return err_set(e, EINVAL, "%s describes itself in %u bytes, wanted are %zu", path, head->size,
-			       kind->min_size);
+		return err_set(e, EINVAL, "%s describes itself in %u bytes, wanted are %zu", path,
+			       head->size, kind->min_size);
 	*desc = head;
 	return 0;
 }

@@ -54,7 +54,8 @@ static int seal(const char *path)
 		left -= n;
 	}
 	/* Exactly these four: crun takes nothing else for a copy that is safe to run from. */
-	if (fcntl(SEAL_FD, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+	if (fcntl(SEAL_FD, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) <
+	    0)
 		return fail(strerror(errno));
 	return 0;
 }

@@ -27,7 +27,9 @@ static struct loop *loop_of(struct host *host)
 
 bool id_ok(const char *id)
 {
-	size_t n = id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") : 0;
+	size_t n =
+		id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+		   : 0;
 	return n && !id[n] && n <= ID_MAX && id[0] != '.';
 }
 
@@ -45,8 +47,8 @@ void host_leave(struct host_span *s, const char *what)
 	s->host->current = s->was;
 	int64_t ms = (clock_mono_ns() - s->began_ns) / 1000000;
 	if (ms > SLOW_MS)
-		log_warn("an engine held up the loop", "engine", s->host->handler->pub.engine, "handler",
-			 s->host->handler->pub.name, "in", what, "ms", log_num(ms));
+		log_warn("an engine held up the loop", "engine", s->host->handler->pub.engine,
+			 "handler", s->host->handler->pub.name, "in", what, "ms", log_num(ms));
 }
 
 void bond_init(struct bond *b, struct plug_call *c)
@@ -102,7 +104,8 @@ static struct event *event_new(const struct crisp_host *abi, enum event_kind kin
 {
 	struct host *host = host_of(abi);
 	if (!id_ok(id) || (kind == EVENT_EXITED && text && !id_ok(text))) {
-		log_warn("an engine names a container in an impossible way", "handler", host->handler->pub.name);
+		log_warn("an engine names a container in an impossible way", "handler",
+			 host->handler->pub.name);
 		return NULL;
 	}
 	struct pool *p = pool_new(host->pool, "engine event");
@@ -139,7 +142,8 @@ static void host_sandbox_gone(const struct crisp_host *abi, const char *id, cons
 
 /* -- log, clock -- */
 
-static void host_log(const struct crisp_host *abi, uint32_t level, const char *msg, const char *const *kv)
+static void host_log(const struct crisp_host *abi, uint32_t level, const char *msg,
+		     const char *const *kv)
 {
 	const struct plug_handler *h = &host_of(abi)->handler->pub;
 	const char *at[8] = { 0 };
@@ -148,8 +152,9 @@ static void host_log(const struct crisp_host *abi, uint32_t level, const char *m
 		at[i] = kv[i];
 		at[i + 1] = kv[i + 1];
 	}
-	log_write(level <= CRISP_LOG_ERROR ? (enum log_level)level : LOG_LEVEL_ERROR, msg ? msg : "",
-		  "handler", h->name, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], (char *)0);
+	log_write(level <= CRISP_LOG_ERROR ? (enum log_level)level : LOG_LEVEL_ERROR,
+		  msg ? msg : "", "handler", h->name, at[0], at[1], at[2], at[3], at[4], at[5],
+		  at[6], at[7], (char *)0);
 }
 
 static int64_t host_now_ns(const struct crisp_host *abi)
@@ -171,13 +176,15 @@ static void handle_watch(struct loop_io *io, int events)
 {
 	struct crisp_watch *w = io->data;
 	struct host_span span = host_enter(w->host, NULL);
-	w->cb(w->data, (events & LOOP_READ ? CRISP_IO_READ : 0) | (events & LOOP_WRITE ? CRISP_IO_WRITE : 0));
+	w->cb(w->data, (events & LOOP_READ ? CRISP_IO_READ : 0) |
+			       (events & LOOP_WRITE ? CRISP_IO_WRITE : 0));
 	host_leave(&span, "a watched file descriptor");
 }
 
 static int loop_events(uint32_t events)
 {
-	return (events & CRISP_IO_READ ? LOOP_READ : 0) | (events & CRISP_IO_WRITE ? LOOP_WRITE : 0);
+	return (events & CRISP_IO_READ ? LOOP_READ : 0) |
+	       (events & CRISP_IO_WRITE ? LOOP_WRITE : 0);
 }
 
 static struct crisp_watch *host_watch_fd(const struct crisp_host *abi, int32_t fd, uint32_t events,
@@ -244,7 +251,8 @@ static void handle_defer(struct loop_defer *d)
 	timer_fire(d->data);
 }
 
-static struct crisp_timer *timer_new(const struct crisp_host *abi, void (*cb)(void *data), void *data)
+static struct crisp_timer *timer_new(const struct crisp_host *abi, void (*cb)(void *data),
+				     void *data)
 {
 	struct host *host = host_of(abi);
 	struct pool *p = pool_new(host->pool, "engine timer");
@@ -258,15 +266,16 @@ static struct crisp_timer *timer_new(const struct crisp_host *abi, void (*cb)(vo
 	return t;
 }
 
-static struct crisp_timer *host_timer(const struct crisp_host *abi, uint64_t ms, void (*cb)(void *data),
-				      void *data)
+static struct crisp_timer *host_timer(const struct crisp_host *abi, uint64_t ms,
+				      void (*cb)(void *data), void *data)
 {
 	struct crisp_timer *t = timer_new(abi, cb, data);
 	loop_timer_start(&t->timer, loop_of(t->host), t->pool, ms, 0, handle_timer, t);
 	return t;
 }
 
-static struct crisp_timer *host_defer(const struct crisp_host *abi, void (*cb)(void *data), void *data)
+static struct crisp_timer *host_defer(const struct crisp_host *abi, void (*cb)(void *data),
+				      void *data)
 {
 	struct crisp_timer *t = timer_new(abi, cb, data);
 	loop_defer(loop_of(t->host), &t->defer, handle_defer, t);
@@ -373,7 +382,8 @@ static void take_kept(struct host *host)
 
 static int host_seal_exe(const struct crisp_host *abi, const char *path)
 {
-	return path && path[0] == '/' ? seal_now(host_of(abi)->handler->plug->seals, path) : -EINVAL;
+	return path && path[0] == '/' ? seal_now(host_of(abi)->handler->plug->seals, path)
+				      : -EINVAL;
 }
 
 /* -- blobs on disk: one small file an id -- */
@@ -395,7 +405,8 @@ int state_put(struct handler *h, const char *id, const void *data, size_t len)
 		return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 	int ret = file_replace(AT_FDCWD, path, data, len, 0600, &e);
 	if (ret < 0)
-		log_warn("an engine's state can't be kept", "handler", h->pub.name, "id", id, "err", e.msg);
+		log_warn("an engine's state can't be kept", "handler", h->pub.name, "id", id, "err",
+			 e.msg);
 	return ret;
 }
 
@@ -414,7 +425,8 @@ uint32_t state_load(struct handler *h, struct pool *p, const char *id, const voi
 	return len;
 }
 
-static int host_state_put(const struct crisp_host *abi, const char *id, const void *data, uint32_t len)
+static int host_state_put(const struct crisp_host *abi, const char *id, const void *data,
+			  uint32_t len)
 {
 	return state_put(host_of(abi)->handler, id, data, len);
 }

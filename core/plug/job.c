@@ -103,14 +103,16 @@ static int log_open(struct crisp_job *j, struct pool *p, int *fd)
 		return err_sys(&j->err, "pipe for the log");
 	fd_set_nonblock(fds[0]);
 	j->log_fd = fds[0];
-	loop_io_start(&j->log, j->host->handler->plug->loop, j->pool, fds[0], LOOP_READ, handle_log, j);
+	loop_io_start(&j->log, j->host->handler->plug->loop, j->pool, fds[0], LOOP_READ, handle_log,
+		      j);
 	*fd = pool_fd(p, fds[1])->fd;
 	return 0;
 }
 
 static bool is_error(const char *level)
 {
-	return level && (!strcmp(level, "error") || !strcmp(level, "fatal") || !strcmp(level, "panic"));
+	return level &&
+	       (!strcmp(level, "error") || !strcmp(level, "fatal") || !strcmp(level, "panic"));
 }
 
 static bool readable(const char *s, size_t n)
@@ -190,7 +192,9 @@ static void job_end(struct crisp_job *j, struct crisp_spawn_result *r)
 static void handle_fail(struct loop_defer *d)
 {
 	struct crisp_job *j = d->data;
-	struct crisp_spawn_result r = { .err = -j->err.code, .msg = j->err.msg, .pidfd = -1, .out = "", .err_out = "" };
+	struct crisp_spawn_result r = {
+		.err = -j->err.code, .msg = j->err.msg, .pidfd = -1, .out = "", .err_out = ""
+	};
 	job_end(j, &r);
 }
 
@@ -246,7 +250,8 @@ static int mount_args(struct crisp_job *j, const struct crisp_mount *m, struct a
 {
 	if (m->fd > 0) {
 		if (*n_mounts == MOUNTS_MAX)
-			return err_set(&j->err, EINVAL, "rootfs has more than %d mounts", MOUNTS_MAX);
+			return err_set(&j->err, EINVAL, "rootfs has more than %d mounts",
+				       MOUNTS_MAX);
 		int target = FD_MOUNT + (*n_mounts)++;
 		fds[sp->n_fds++] = (struct spawn_fd){ m->fd, target };
 		arg(a, "--fdmount");
@@ -254,9 +259,11 @@ static int mount_args(struct crisp_job *j, const struct crisp_mount *m, struct a
 		arg(a, m->target);
 		return 0;
 	}
-	const char *lower = option(m, "lowerdir"), *upper = option(m, "upperdir"), *work = option(m, "workdir");
+	const char *lower = option(m, "lowerdir"), *upper = option(m, "upperdir"),
+		   *work = option(m, "workdir");
 	if (!m->type || strcmp(m->type, "overlay") || !lower || !upper || !work)
-		return err_set(&j->err, ENOSYS, "rootfs mount of type \"%s\" at %s can't be made here",
+		return err_set(&j->err, ENOSYS,
+			       "rootfs mount of type \"%s\" at %s can't be made here",
 			       m->type ? m->type : "", m->target);
 	arg(a, "--overlay");
 	arg(a, m->target);
@@ -276,12 +283,13 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 		n_argv++;
 	while (root->mounts && root->mounts[n_mounts])
 		n_mounts++;
-	struct argv a = { .at = pool_alloc(j->pool, (n_argv + n_mounts * 6 + 24) * sizeof(char *)) };
+	struct argv a = { .at = pool_alloc(j->pool,
+					   (n_argv + n_mounts * 6 + 24) * sizeof(char *)) };
 	arg(&a, "crisp-work");
 	arg(&a, "enter");
 	arg(&a, pool_printf(j->pool, "%d", FD_NS));
 	fds[sp->n_fds++] = (struct spawn_fd){ pl->opt.mntns_fd, FD_NS };
-	if (log_fd >= 0) {	/* stderr may be the container's: its words go where the program's go */
+	if (log_fd >= 0) { /* stderr may be the container's: its words go where the program's go */
 		arg(&a, "--errfd");
 		arg(&a, pool_printf(j->pool, "%d", FD_ERR));
 		fds[sp->n_fds++] = (struct spawn_fd){ log_fd, FD_ERR };
@@ -366,7 +374,8 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 		if (ret < 0)
 			return ret;
 	} else if (plan->rootfs && plan->rootfs->mounts && plan->rootfs->mounts[0]) {
-		return err_set(&j->err, ENOSYS, "there is no mount namespace to mount the rootfs in");
+		return err_set(&j->err, ENOSYS,
+			       "there is no mount namespace to mount the rootfs in");
 	}
 	if (plan->pid_file && unlink(plan->pid_file) < 0 && errno != ENOENT)
 		return err_sys(&j->err, "remove old pid file %s", plan->pid_file);
@@ -433,7 +442,8 @@ static void copy_plan(struct crisp_job *j, const struct crisp_spawn_plan *plan)
 static int check_target(int32_t target, int32_t least, uint64_t *seen, struct err *e)
 {
 	if (target < least || target >= FD_OURS)
-		return err_set(e, EINVAL, "file descriptor %d is not in %d..%d", target, least, FD_OURS - 1);
+		return err_set(e, EINVAL, "file descriptor %d is not in %d..%d", target, least,
+			       FD_OURS - 1);
 	if (*seen & 1ull << target)
 		return err_set(e, EINVAL, "file descriptor %d is given twice", target);
 	*seen |= 1ull << target;
@@ -447,7 +457,8 @@ static int check_plan(const struct crisp_spawn_plan *p, struct err *e)
 	if (p->flags & ~(CRISP_SPAWN_SEAL | CRISP_SPAWN_STAY))
 		return err_set(e, EINVAL, "unknown flags 0x%x", p->flags);
 	if (p->n_fds > FDS_MAX || p->n_blobs > FDS_MAX)
-		return err_set(e, EINVAL, "%u file descriptors and %u blobs are too many", p->n_fds, p->n_blobs);
+		return err_set(e, EINVAL, "%u file descriptors and %u blobs are too many", p->n_fds,
+			       p->n_blobs);
 	size_t n = 0;
 	while (p->argv[n])
 		n++;
@@ -469,11 +480,12 @@ static int check_plan(const struct crisp_spawn_plan *p, struct err *e)
 struct crisp_job *job_spawn(const struct crisp_host *abi, const struct crisp_spawn_plan *plan,
 			    crisp_spawn_cb *cb, void *data)
 {
-	struct host *host = (struct host *)(uintptr_t)abi;	/* abi is its first member, and ours */
+	struct host *host = (struct host *)(uintptr_t)abi; /* abi is its first member, and ours */
 	struct plug *pl = host->handler->plug;
 	struct err e = { 0 };
 	if (check_plan(plan, &e) < 0) {
-		log_warn("an engine's plan of a program is bad", "handler", host->handler->pub.name, "err", e.msg);
+		log_warn("an engine's plan of a program is bad", "handler", host->handler->pub.name,
+			 "err", e.msg);
 		return NULL;
 	}
 	struct pool *p = pool_new(host->pool, "job");

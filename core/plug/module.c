@@ -23,8 +23,8 @@ int module_name_check(const char *name, struct err *e)
 {
 	size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-");
 	if (!n || name[n] || n > NAME_LEN_MAX)
-		return err_set(e, EINVAL, "\"%.100s\" is no name of a plugin: [a-z0-9_-]{1,%d}", name,
-			       NAME_LEN_MAX);
+		return err_set(e, EINVAL, "\"%.100s\" is no name of a plugin: [a-z0-9_-]{1,%d}",
+			       name, NAME_LEN_MAX);
 	return 0;
 }
 

@@ -7,7 +7,8 @@
  * RTLD_LOCAL) and its one symbol called, which returns a constant struct that begins with
  *	uint32_t magic, size; uint16_t major, minor;
  * Refused is a file that isn't owned by root or by us, one that group or world may write to, a
- * missing symbol, another magic or major, a struct smaller than wanted.  A module is never unloaded.
+ * missing symbol, another magic or major, a struct smaller than wanted.  A module is never
+ * unloaded.
  */
 #include <stddef.h>
 #include <stdint.h>

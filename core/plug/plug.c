@@ -114,8 +114,8 @@ void plug_handler_probe(struct plug_handler *pub)
 	struct handler *h = inner(pub);
 	if (h->probe || !h->inst || !plug_has(pub, PLUG_OP_PROBE))
 		return;
-	h->probe = call_start(h, PLUG_OP_PROBE, &(struct crisp_args){ 0 }, NULL, PROBE_TIMEOUT_MS, true,
-			      handle_probed, h);
+	h->probe = call_start(h, PLUG_OP_PROBE, &(struct crisp_args){ 0 }, NULL, PROBE_TIMEOUT_MS,
+			      true, handle_probed, h);
 }
 
 /* -- opening -- */
@@ -128,9 +128,12 @@ static int check_engine(const struct crisp_engine *en, const struct crisp_host *
 		return err_set(e, EINVAL, "it lacks one of open, close, create, start, del");
 	if (en->requires & ~host->features)
 		return err_set(e, ENOSYS, "it requires host features 0x%llx, there are 0x%llx",
-			       (unsigned long long)en->requires, (unsigned long long)host->features);
-	if ((en->caps & CRISP_CAP_SANDBOX_OWN) && (!CRISP_CAN(o, sandbox_create) || !CRISP_CAN(o, sandbox_delete)))
-		return err_set(e, EINVAL, "it has sandboxes of its own, but no way to create or delete them");
+			       (unsigned long long)en->requires,
+			       (unsigned long long)host->features);
+	if ((en->caps & CRISP_CAP_SANDBOX_OWN) &&
+	    (!CRISP_CAN(o, sandbox_create) || !CRISP_CAN(o, sandbox_delete)))
+		return err_set(e, EINVAL,
+			       "it has sandboxes of its own, but no way to create or delete them");
 	return 0;
 }
 
@@ -150,7 +153,8 @@ static int open_instance(struct handler *h, struct err *e)
 	msg[sizeof(msg) - 1] = 0;
 	if (ret < 0 || !h->inst) {
 		h->inst = NULL;
-		return err_set(e, ret < 0 ? -ret : EINVAL, "%s", *msg ? msg : strerror(ret < 0 ? -ret : EINVAL));
+		return err_set(e, ret < 0 ? -ret : EINVAL, "%s",
+			       *msg ? msg : strerror(ret < 0 ? -ret : EINVAL));
 	}
 	return 0;
 }
@@ -165,7 +169,8 @@ static void open_handler(struct handler *h)
 	}
 	set_caps(h, m->engine->caps);
 	h->pub.plugin_version = m->engine->version ? m->engine->version : "";
-	h->pub.annotation_prefixes = m->engine->annotation_prefixes ? m->engine->annotation_prefixes : no_prefixes;
+	h->pub.annotation_prefixes =
+		m->engine->annotation_prefixes ? m->engine->annotation_prefixes : no_prefixes;
 	int ret = open_instance(h, &e);
 	if (err_wrap(&e, ret, "engine %s", m->name) < 0)
 		set_state(h, PLUG_STATE_FAILED, err_text(&e));
@@ -208,8 +213,8 @@ static struct module *module_of(struct plug *pl, const char *name)
 	m->plug = pl;
 	m->name = pool_strdup(pl->pool, name);
 	list_append(&pl->modules, &m->link);
-	module_load(pl->spawner, pl->pool, pl->opt.libexec_dir, pl->opt.engine_dir, name, &engine_kind,
-		    handle_loaded, m);
+	module_load(pl->spawner, pl->pool, pl->opt.libexec_dir, pl->opt.engine_dir, name,
+		    &engine_kind, handle_loaded, m);
 	return m;
 }
 
@@ -219,7 +224,8 @@ static struct module *module_of(struct plug *pl, const char *name)
 static int check_names(const char *name, const char *engine, const char *options, struct err *e)
 {
 	if (!id_ok(name) || strlen(name) > HANDLER_NAME_MAX)
-		return err_set(e, EINVAL, "\"%.100s\" is no name of a handler: [a-zA-Z0-9_.-]{1,%d}", name,
+		return err_set(e, EINVAL,
+			       "\"%.100s\" is no name of a handler: [a-zA-Z0-9_.-]{1,%d}", name,
 			       HANDLER_NAME_MAX);
 	if (module_name_check(engine, e) < 0)
 		return -EINVAL;
@@ -329,7 +335,8 @@ static void release_plug(struct pool_res *r)
 }
 
 struct plug *plug_new(struct loop *l, struct pool *p, struct spawner *s, struct keep *keep,
-		      const struct plug_options *options, const struct plug_events *events, void *data)
+		      const struct plug_options *options, const struct plug_events *events,
+		      void *data)
 {
 	struct pool *own = pool_new(NULL, "engines");
 	struct plug *pl = pool_new_struct(own, struct plug);
@@ -391,7 +398,8 @@ void plug_dump(struct plug *pl, struct json_out *o)
 
 /* -- the operations by name -- */
 
-struct plug_call *plug_sandbox_create(struct plug_handler *h, const struct crisp_sandbox_create_args *a,
+struct plug_call *plug_sandbox_create(struct plug_handler *h,
+				      const struct crisp_sandbox_create_args *a,
 				      uint64_t timeout_ms, plug_cb *cb, void *data)
 {
 	return plug_call(h, PLUG_OP_SANDBOX_CREATE, a, a->id, timeout_ms, cb, data);
@@ -400,7 +408,8 @@ struct plug_call *plug_sandbox_create(struct plug_handler *h, const struct crisp
 struct plug_call *plug_sandbox_stop(struct plug_handler *h, const char *id, uint64_t timeout_ms,
 				    plug_cb *cb, void *data)
 {
-	return plug_call(h, PLUG_OP_SANDBOX_STOP, &(struct crisp_args){ .id = id }, id, timeout_ms, cb, data);
+	return plug_call(h, PLUG_OP_SANDBOX_STOP, &(struct crisp_args){ .id = id }, id, timeout_ms,
+			 cb, data);
 }
 
 struct plug_call *plug_sandbox_delete(struct plug_handler *h, const char *id, bool force,
@@ -422,53 +431,60 @@ struct plug_call *plug_create(struct plug_handler *h, const struct crisp_create_
 	return plug_call(h, PLUG_OP_CREATE, a, a->sandbox_id, timeout_ms, cb, data);
 }
 
-struct plug_call *plug_start(struct plug_handler *h, const char *sandbox, const struct crisp_start_args *a,
-			     uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_start(struct plug_handler *h, const char *sandbox,
+			     const struct crisp_start_args *a, uint64_t timeout_ms, plug_cb *cb,
+			     void *data)
 {
 	return plug_call(h, PLUG_OP_START, a, sandbox, timeout_ms, cb, data);
 }
 
-struct plug_call *plug_kill(struct plug_handler *h, const char *sandbox, const struct crisp_kill_args *a,
-			    uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_kill(struct plug_handler *h, const char *sandbox,
+			    const struct crisp_kill_args *a, uint64_t timeout_ms, plug_cb *cb,
+			    void *data)
 {
 	return plug_call(h, PLUG_OP_KILL, a, sandbox, timeout_ms, cb, data);
 }
 
-struct plug_call *plug_delete(struct plug_handler *h, const char *sandbox, const char *id, bool force,
-			      uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_delete(struct plug_handler *h, const char *sandbox, const char *id,
+			      bool force, uint64_t timeout_ms, plug_cb *cb, void *data)
 {
 	struct crisp_args a = { .flags = force ? CRISP_ARG_FORCE : 0, .id = id };
 	return plug_call(h, PLUG_OP_DELETE, &a, sandbox, timeout_ms, cb, data);
 }
 
-struct plug_call *plug_exec(struct plug_handler *h, const char *sandbox, const struct crisp_exec_args *a,
-			    uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_exec(struct plug_handler *h, const char *sandbox,
+			    const struct crisp_exec_args *a, uint64_t timeout_ms, plug_cb *cb,
+			    void *data)
 {
 	return plug_call(h, PLUG_OP_EXEC, a, sandbox, timeout_ms, cb, data);
 }
 
 struct plug_call *plug_exec_delete(struct plug_handler *h, const char *sandbox, const char *id,
-				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb, void *data)
+				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb,
+				   void *data)
 {
 	struct crisp_args a = { .id = id, .exec_id = exec_id };
 	return plug_call(h, PLUG_OP_EXEC_DELETE, &a, sandbox, timeout_ms, cb, data);
 }
 
-struct plug_call *plug_resize(struct plug_handler *h, const char *sandbox, const struct crisp_resize_args *a,
-			      uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_resize(struct plug_handler *h, const char *sandbox,
+			      const struct crisp_resize_args *a, uint64_t timeout_ms, plug_cb *cb,
+			      void *data)
 {
 	return plug_call(h, PLUG_OP_RESIZE, a, sandbox, timeout_ms, cb, data);
 }
 
 struct plug_call *plug_close_stdin(struct plug_handler *h, const char *sandbox, const char *id,
-				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb, void *data)
+				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb,
+				   void *data)
 {
 	struct crisp_args a = { .id = id, .exec_id = exec_id };
 	return plug_call(h, PLUG_OP_CLOSE_STDIN, &a, sandbox, timeout_ms, cb, data);
 }
 
-struct plug_call *plug_update(struct plug_handler *h, const char *sandbox, const struct crisp_update_args *a,
-			      uint64_t timeout_ms, plug_cb *cb, void *data)
+struct plug_call *plug_update(struct plug_handler *h, const char *sandbox,
+			      const struct crisp_update_args *a, uint64_t timeout_ms, plug_cb *cb,
+			      void *data)
 {
 	return plug_call(h, PLUG_OP_UPDATE, a, sandbox, timeout_ms, cb, data);
 }
@@ -476,13 +492,15 @@ struct plug_call *plug_update(struct plug_handler *h, const char *sandbox, const
 struct plug_call *plug_pause(struct plug_handler *h, const char *sandbox, const char *id,
 			     uint64_t timeout_ms, plug_cb *cb, void *data)
 {
-	return plug_call(h, PLUG_OP_PAUSE, &(struct crisp_args){ .id = id }, sandbox, timeout_ms, cb, data);
+	return plug_call(h, PLUG_OP_PAUSE, &(struct crisp_args){ .id = id }, sandbox, timeout_ms,
+			 cb, data);
 }
 
 struct plug_call *plug_resume(struct plug_handler *h, const char *sandbox, const char *id,
 			      uint64_t timeout_ms, plug_cb *cb, void *data)
 {
-	return plug_call(h, PLUG_OP_RESUME, &(struct crisp_args){ .id = id }, sandbox, timeout_ms, cb, data);
+	return plug_call(h, PLUG_OP_RESUME, &(struct crisp_args){ .id = id }, sandbox, timeout_ms,
+			 cb, data);
 }
 
 struct plug_call *plug_attach(struct plug_handler *h, const struct crisp_attach_args *a,

@@ -9,7 +9,7 @@
  *	  LOADING -----------------> (loading) --------> READY <----+
  *	     |  file refused, crashed, no such symbol      |        | a probe answers again
  *	     v                                             v        |
- *	  FAILED (for good, with a reason)              UNREADY ----+  (the engine doesn't work here)
+ *	  FAILED (for good, with a reason)              UNREADY ----+  (it doesn't work here)
  *
  * A handler that is LOADING queues its calls.  One that FAILED answers each with -EHOSTDOWN and
  * the reason; one that is UNREADY passes them on, so that the caller reads the engine's own words.
@@ -37,7 +37,8 @@ struct json_out;
 /* What engines tell by themselves.  id and exec_id are checked for form, not for existence. */
 struct plug_events {
 	/* wait_status as of waitpid(2); exec_id NULL: the container itself */
-	void (*exited)(void *data, const char *id, const char *exec_id, int wait_status, int64_t at_ns);
+	void (*exited)(void *data, const char *id, const char *exec_id, int wait_status,
+		       int64_t at_ns);
 	void (*oom)(void *data, const char *id);
 	void (*sandbox_gone)(void *data, const char *id, const char *reason);
 	/* a handler's state has changed; may be NULL */
@@ -54,7 +55,8 @@ struct plug_options {
 
 /* keep may be NULL: keep_fd then holds within this process alone.  Dies with p. */
 struct plug *plug_new(struct loop *l, struct pool *p, struct spawner *s, struct keep *keep,
-		      const struct plug_options *options, const struct plug_events *events, void *data);
+		      const struct plug_options *options, const struct plug_events *events,
+		      void *data);
 
 /* Set the template mount namespace later (borrowed; -1: none). */
 void plug_set_mntns(struct plug *pl, int mntns_fd);
@@ -77,7 +79,8 @@ struct plug_handler {
 
 /* Never fails: a bad name, a missing file or a crash make it FAILED, with ->reason.  options_json
  * NULL: none.  The same (name, engine, options) gives the handler that exists; other options under
- * a known name give a new handler that takes the name over: the old one lives on for who holds it. */
+ * a known name give a new handler that takes the name over: the old one lives on for who holds
+ * it. */
 struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const char *engine,
 				      const char *options_json);
 /* "" and NULL: the default.  NULL when there is none of that name. */
@@ -138,10 +141,11 @@ typedef void plug_cb(void *data, int ret, const struct crisp_result *res, const 
  * timeout_ms 0: the default.  serial: pod whose other calls must end first where the engine wants
  * one at a time (SERIALIZE_SANDBOX); NULL: none.  The handle is good until the callback returns.
  */
-struct plug_call *plug_call(struct plug_handler *h, enum plug_op op, const void *a, const char *serial,
-			    uint64_t timeout_ms, plug_cb *cb, void *data);
+struct plug_call *plug_call(struct plug_handler *h, enum plug_op op, const void *a,
+			    const char *serial, uint64_t timeout_ms, plug_cb *cb, void *data);
 
-struct plug_call *plug_sandbox_create(struct plug_handler *h, const struct crisp_sandbox_create_args *a,
+struct plug_call *plug_sandbox_create(struct plug_handler *h,
+				      const struct crisp_sandbox_create_args *a,
 				      uint64_t timeout_ms, plug_cb *cb, void *data);
 struct plug_call *plug_sandbox_stop(struct plug_handler *h, const char *id, uint64_t timeout_ms,
 				    plug_cb *cb, void *data);
@@ -152,22 +156,29 @@ struct plug_call *plug_sandbox_attach(struct plug_handler *h, const struct crisp
 struct plug_call *plug_create(struct plug_handler *h, const struct crisp_create_args *a,
 			      uint64_t timeout_ms, plug_cb *cb, void *data);
 /* sandbox: the pod, for engines that want one call at a time; may be NULL, here and below. */
-struct plug_call *plug_start(struct plug_handler *h, const char *sandbox, const struct crisp_start_args *a,
-			     uint64_t timeout_ms, plug_cb *cb, void *data);
-struct plug_call *plug_kill(struct plug_handler *h, const char *sandbox, const struct crisp_kill_args *a,
-			    uint64_t timeout_ms, plug_cb *cb, void *data);
-struct plug_call *plug_delete(struct plug_handler *h, const char *sandbox, const char *id, bool force,
-			      uint64_t timeout_ms, plug_cb *cb, void *data);
-struct plug_call *plug_exec(struct plug_handler *h, const char *sandbox, const struct crisp_exec_args *a,
-			    uint64_t timeout_ms, plug_cb *cb, void *data);
+struct plug_call *plug_start(struct plug_handler *h, const char *sandbox,
+			     const struct crisp_start_args *a, uint64_t timeout_ms, plug_cb *cb,
+			     void *data);
+struct plug_call *plug_kill(struct plug_handler *h, const char *sandbox,
+			    const struct crisp_kill_args *a, uint64_t timeout_ms, plug_cb *cb,
+			    void *data);
+struct plug_call *plug_delete(struct plug_handler *h, const char *sandbox, const char *id,
+			      bool force, uint64_t timeout_ms, plug_cb *cb, void *data);
+struct plug_call *plug_exec(struct plug_handler *h, const char *sandbox,
+			    const struct crisp_exec_args *a, uint64_t timeout_ms, plug_cb *cb,
+			    void *data);
 struct plug_call *plug_exec_delete(struct plug_handler *h, const char *sandbox, const char *id,
-				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb, void *data);
-struct plug_call *plug_resize(struct plug_handler *h, const char *sandbox, const struct crisp_resize_args *a,
-			      uint64_t timeout_ms, plug_cb *cb, void *data);
+				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb,
+				   void *data);
+struct plug_call *plug_resize(struct plug_handler *h, const char *sandbox,
+			      const struct crisp_resize_args *a, uint64_t timeout_ms, plug_cb *cb,
+			      void *data);
 struct plug_call *plug_close_stdin(struct plug_handler *h, const char *sandbox, const char *id,
-				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb, void *data);
-struct plug_call *plug_update(struct plug_handler *h, const char *sandbox, const struct crisp_update_args *a,
-			      uint64_t timeout_ms, plug_cb *cb, void *data);
+				   const char *exec_id, uint64_t timeout_ms, plug_cb *cb,
+				   void *data);
+struct plug_call *plug_update(struct plug_handler *h, const char *sandbox,
+			      const struct crisp_update_args *a, uint64_t timeout_ms, plug_cb *cb,
+			      void *data);
 struct plug_call *plug_pause(struct plug_handler *h, const char *sandbox, const char *id,
 			     uint64_t timeout_ms, plug_cb *cb, void *data);
 struct plug_call *plug_resume(struct plug_handler *h, const char *sandbox, const char *id,

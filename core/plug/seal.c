@@ -119,8 +119,9 @@ static int refresh(struct seal *s)
 		s->state = SEAL_STATE_NONE;
 		return err_set(&s->err, EACCES, "%s is no program", s->path);
 	}
-	bool same = s->st.st_dev == st.st_dev && s->st.st_ino == st.st_ino && s->st.st_size == st.st_size &&
-		    s->st.st_mtim.tv_sec == st.st_mtim.tv_sec && s->st.st_mtim.tv_nsec == st.st_mtim.tv_nsec;
+	bool same = s->st.st_dev == st.st_dev && s->st.st_ino == st.st_ino &&
+		    s->st.st_size == st.st_size && s->st.st_mtim.tv_sec == st.st_mtim.tv_sec &&
+		    s->st.st_mtim.tv_nsec == st.st_mtim.tv_nsec;
 	if (same && s->state == SEAL_STATE_DONE)
 		return s->fd;
 	if (same && s->state == SEAL_STATE_SCRIPT)

@@ -21,7 +21,14 @@
 
 #include "engines/cli/cli.h"
 
-enum { LOG_FD = 3, PROCESS_FD = 4, ARGS_MAX = 24, ERR_MAX = 2000, OUT_MAX = 1 << 20, MSG_MAX = 500 };
+enum {
+	LOG_FD = 3,
+	PROCESS_FD = 4,
+	ARGS_MAX = 24,
+	ERR_MAX = 2000,
+	OUT_MAX = 1 << 20,
+	MSG_MAX = 500
+};
 
 struct crisp_instance {
 	const struct crisp_host *host;
@@ -57,7 +64,8 @@ struct command {
 
 /* -- acts -- */
 
-static struct act *act_new(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *args)
+static struct act *act_new(struct crisp_instance *i, struct crisp_req *r,
+			   const struct crisp_args *args)
 {
 	struct act *a = calloc(1, sizeof(*a));
 	if (!a)
@@ -90,7 +98,8 @@ static void act_done(struct act *a, const struct crisp_result *r)
 
 static void act_end(struct act *a, int err, const char *msg)
 {
-	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .err = err, .msg = msg });
+	act_done(a, &(struct crisp_result){
+			    .size = sizeof(struct crisp_result), .err = err, .msg = msg });
 }
 
 /* -- commands -- */
@@ -131,7 +140,8 @@ static void command_run(struct command *c, crisp_spawn_cb *cb)
 	c->plan.path = cli_program(&i->options, c->program);
 	if (!c->plan.path) {
 		char msg[200];
-		snprintf(msg, sizeof(msg), "the program %s is in none of the usual folders", cli_profile.name);
+		snprintf(msg, sizeof(msg), "the program %s is in none of the usual folders",
+			 cli_profile.name);
 		act_end(c->act, -EIO, msg);
 	} else if (!i->host->spawn(i->host, &c->plan, cb, c->act)) {
 		act_end(c->act, -EINVAL, "the host refused the command");
@@ -196,10 +206,13 @@ static int judge(const struct crisp_spawn_result *r, char msg[MSG_MAX])
 	if (WIFEXITED(r->wait_status) && WEXITSTATUS(r->wait_status) == 0)
 		return 0;
 	if (WIFSIGNALED(r->wait_status))
-		snprintf(how, sizeof(how), "%s was killed by signal %d", cli_profile.name, WTERMSIG(r->wait_status));
+		snprintf(how, sizeof(how), "%s was killed by signal %d", cli_profile.name,
+			 WTERMSIG(r->wait_status));
 	else
-		snprintf(how, sizeof(how), "%s ended with exit code %d", cli_profile.name, WEXITSTATUS(r->wait_status));
-	const char *words = r->last_error ? r->last_error : last_line(r->err_out, line, sizeof(line));
+		snprintf(how, sizeof(how), "%s ended with exit code %d", cli_profile.name,
+			 WEXITSTATUS(r->wait_status));
+	const char *words =
+		r->last_error ? r->last_error : last_line(r->err_out, line, sizeof(line));
 	if (*words && WIFEXITED(r->wait_status))
 		snprintf(msg, MSG_MAX, "%.400s", words);
 	else
@@ -230,7 +243,8 @@ static uint32_t read_state(const char *text, int32_t *pid)
 		{ "created", CRISP_STATUS_CREATED }, { "running", CRISP_STATUS_RUNNING },
 		{ "paused", CRISP_STATUS_PAUSED }, { "stopped", CRISP_STATUS_STOPPED },
 	};
-	yajl_val root = yajl_tree_parse(text, NULL, 0), status = get(root, "status"), number = get(root, "pid");
+	yajl_val root = yajl_tree_parse(text, NULL, 0), status = get(root, "status"),
+		 number = get(root, "pid");
 	const char *word = YAJL_IS_STRING(status) ? status->u.string : "";
 	uint32_t found = CRISP_STATUS_UNKNOWN;
 	for (size_t i = 0; i < 4; i++)
@@ -288,7 +302,8 @@ static void handle_pid(void *data, const struct crisp_spawn_result *r)
 	int err = judge(r, a->msg);
 	if (!err && !r->pid) {
 		err = -EIO;
-		snprintf(a->msg, sizeof(a->msg), "%s ended without an error, but wrote no pid", cli_profile.name);
+		snprintf(a->msg, sizeof(a->msg), "%s ended without an error, but wrote no pid",
+			 cli_profile.name);
 	}
 	if (err && r->pidfd > 0)
 		close(r->pidfd);
@@ -307,7 +322,8 @@ static void handle_delete_refused(void *data, const struct crisp_spawn_result *r
 	char ignored[MSG_MAX];
 	int32_t pid;
 	uint32_t now = judge(r, ignored) == 0 ? read_state(r->out, &pid) : CRISP_STATUS_UNKNOWN;
-	act_end(a, now == CRISP_STATUS_RUNNING || now == CRISP_STATUS_PAUSED ? -EBUSY : -EIO, a->msg);
+	act_end(a, now == CRISP_STATUS_RUNNING || now == CRISP_STATUS_PAUSED ? -EBUSY : -EIO,
+		a->msg);
 }
 
 static void handle_deleted(void *data, const struct crisp_spawn_result *r)
@@ -352,7 +368,8 @@ static const char *find_version(const char *text, char version[64])
 {
 	size_t line = strcspn(text, "\n");
 	const char *at = strstr(text, "version ");
-	if (strncmp(text, cli_profile.name, strlen(cli_profile.name)) || !at || (size_t)(at - text) > line)
+	if (strncmp(text, cli_profile.name, strlen(cli_profile.name)) || !at ||
+	    (size_t)(at - text) > line)
 		return NULL;
 	at += strlen("version ");
 	size_t n = strcspn(at, " \n");
@@ -368,8 +385,8 @@ static void handle_probed(void *data, const struct crisp_spawn_result *r)
 	if (!err && !find_version(r->out, version)) {
 		err = -EIO;
 		char line[100];
-		snprintf(a->msg, sizeof(a->msg), "%s --version says no version, but \"%s\"", cli_profile.name,
-			 last_line(r->out, line, sizeof(line)));
+		snprintf(a->msg, sizeof(a->msg), "%s --version says no version, but \"%s\"",
+			 cli_profile.name, last_line(r->out, line, sizeof(line)));
 	}
 	if (err) {
 		act_end(a, err, a->msg);
@@ -396,7 +413,8 @@ static int cli_probe(struct crisp_instance *i, struct crisp_req *r, const struct
 	return 0;
 }
 
-static int cli_create(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *args)
+static int cli_create(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_create_args *args)
 {
 	struct command c;
 	command_init(&c, act_new(i, r, (const struct crisp_args *)args));
@@ -411,12 +429,14 @@ static int cli_create(struct crisp_instance *i, struct crisp_req *r, const struc
 	return 0;
 }
 
-static int cli_exec(struct crisp_instance *i, struct crisp_req *r, const struct crisp_exec_args *args)
+static int cli_exec(struct crisp_instance *i, struct crisp_req *r,
+		    const struct crisp_exec_args *args)
 {
 	struct command c;
 	if (!args->process_json)
 		return -EINVAL;
-	struct crisp_spawn_blob process = { args->process_json, strlen(args->process_json), PROCESS_FD, 0 };
+	struct crisp_spawn_blob process = { args->process_json, strlen(args->process_json),
+					    PROCESS_FD, 0 };
 	command_init(&c, act_new(i, r, (const struct crisp_args *)args));
 	c.plan.blobs = &process;
 	c.plan.n_blobs = 1;
@@ -445,7 +465,8 @@ static int simple(struct crisp_instance *i, struct crisp_req *r, const void *arg
 	return 0;
 }
 
-static int cli_start(struct crisp_instance *i, struct crisp_req *r, const struct crisp_start_args *args)
+static int cli_start(struct crisp_instance *i, struct crisp_req *r,
+		     const struct crisp_start_args *args)
 {
 	return simple(i, r, args, "start", NULL);
 }
@@ -472,7 +493,8 @@ static int cli_delete(struct crisp_instance *i, struct crisp_req *r, const struc
 	return 0;
 }
 
-static int cli_kill(struct crisp_instance *i, struct crisp_req *r, const struct crisp_kill_args *args)
+static int cli_kill(struct crisp_instance *i, struct crisp_req *r,
+		    const struct crisp_kill_args *args)
 {
 	struct command c;
 	char signo[16];
@@ -491,7 +513,8 @@ static int cli_kill(struct crisp_instance *i, struct crisp_req *r, const struct 
 	return 0;
 }
 
-static int cli_update(struct crisp_instance *i, struct crisp_req *r, const struct crisp_update_args *args)
+static int cli_update(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_update_args *args)
 {
 	struct command c;
 	if (!args->resources_json)
@@ -516,7 +539,8 @@ static void handle_pids(void *data, const struct crisp_spawn_result *r)
 	yajl_val list = err ? NULL : yajl_tree_parse(r->out, NULL, 0);
 	if (!err && !YAJL_IS_ARRAY(list)) {
 		err = -EIO;
-		snprintf(a->msg, sizeof(a->msg), "%s printed no list of processes", cli_profile.name);
+		snprintf(a->msg, sizeof(a->msg), "%s printed no list of processes",
+			 cli_profile.name);
 	}
 	yajl_tree_free(list);
 	act_done(a, &(struct crisp_result){
@@ -558,7 +582,8 @@ static void handle_attached(void *data, const struct crisp_spawn_result *r)
 }
 
 /* A recorded pid is enough to go on with: a node full of containers needs no thousand commands. */
-static int cli_attach(struct crisp_instance *i, struct crisp_req *r, const struct crisp_attach_args *args)
+static int cli_attach(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_attach_args *args)
 {
 	struct act *a = act_new(i, r, (const struct crisp_args *)args);
 	if (!known(a)) {

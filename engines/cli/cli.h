@@ -40,6 +40,7 @@ struct cli_options {
 };
 
 /* 0 or -EINVAL with words. */
-int cli_options_read(struct cli_options *o, const char *json, const char *state_dir, char *msg, uint32_t cap);
+int cli_options_read(struct cli_options *o, const char *json, const char *state_dir, char *msg,
+		     uint32_t cap);
 /* The program, in found or o->path; NULL when it is nowhere. */
 const char *cli_program(const struct cli_options *o, char found[CLI_PATH_MAX]);

@@ -32,11 +32,13 @@ static int read_option(struct cli_options *o, const char *key, yajl_val v, char 
 		o->systemd_cgroup = YAJL_IS_TRUE(v);
 		return 0;
 	}
-	snprintf(msg, cap, "unknown or mistyped option \"%.100s\": path, root, systemd_cgroup", key);
+	snprintf(msg, cap, "unknown or mistyped option \"%.100s\": path, root, systemd_cgroup",
+		 key);
 	return -EINVAL;
 }
 
-int cli_options_read(struct cli_options *o, const char *json, const char *state_dir, char *msg, uint32_t cap)
+int cli_options_read(struct cli_options *o, const char *json, const char *state_dir, char *msg,
+		     uint32_t cap)
 {
 	int ret = 0;
 	if (snprintf(o->root, sizeof(o->root), "%s/root", state_dir) >= CLI_PATH_MAX) {

@@ -125,8 +125,8 @@ static void handle_message(struct box *b, char *text)
 	unsigned tag = (unsigned)strtoul(field[0], NULL, 10);
 	const struct crisp_host *h = b->inst->host;
 	if (!tag && n >= 6) {
-		h->exited(h, field[2], field[3][0] ? field[3] : NULL, (int32_t)strtol(field[4], NULL, 10),
-			  strtoll(field[5], NULL, 10));
+		h->exited(h, field[2], field[3][0] ? field[3] : NULL,
+			  (int32_t)strtol(field[4], NULL, 10), strtoll(field[5], NULL, 10));
 		return;
 	}
 	struct act *a = act_of(b, tag);
@@ -199,7 +199,8 @@ static void ask(struct act *a, struct box *b, const char *verb, const char *text
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	if (n_fds) {
 		control.head = (struct cmsghdr){ .cmsg_len = CMSG_LEN((size_t)n_fds * sizeof(int)),
-						 .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+						  .cmsg_level = SOL_SOCKET,
+						  .cmsg_type = SCM_RIGHTS };
 		memcpy(CMSG_DATA(&control.head), fds, (size_t)n_fds * sizeof(int));
 		m.msg_control = &control;
 		m.msg_controllen = CMSG_SPACE((size_t)n_fds * sizeof(int));
@@ -220,8 +221,8 @@ static void ask_process(struct act *a, struct box *b, const char *verb)
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
 	fprintf(f, "%d\n%u\n%u\n%s\n%s\n%s\n%s", a->terminal, a->width, a->height,
-		a->fifo_in ? a->fifo_in : "", a->fifo_out ? a->fifo_out : "", a->fifo_err ? a->fifo_err : "",
-		a->console_socket ? a->console_socket : "");
+		a->fifo_in ? a->fifo_in : "", a->fifo_out ? a->fifo_out : "",
+		a->fifo_err ? a->fifo_err : "", a->console_socket ? a->console_socket : "");
 	for (const char *const *w = act_words(a, words, none); *w; w++)
 		fprintf(f, "\n%s", *w);
 	fclose(f);
@@ -251,10 +252,13 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 	if (!b) {
 		if (r->pidfd > 0)
 			close(r->pidfd);
-		act_fail(a, r->err ? r->err : -EIO, r->last_error ? r->last_error : "the sandbox didn't start");
+		act_fail(a, r->err ? r->err : -EIO,
+			 r->last_error ? r->last_error : "the sandbox didn't start");
 		return;
 	}
-	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .pid = r->pid, .pidfd = r->pidfd });
+	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
+					     .pid = r->pid,
+					     .pidfd = r->pidfd });
 }
 
 static void make(struct act *a)
@@ -291,8 +295,9 @@ static void sandbox_act(struct act *a, struct box *b)
 		make(a);
 	} else if (a->op == FAKE_SANDBOX_ATTACH) {
 		if (b || (b = box_connect(a->inst, a->id)))
-			act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .pid = a->pid,
-							    .status = CRISP_STATUS_RUNNING });
+			act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
+							     .pid = a->pid,
+							     .status = CRISP_STATUS_RUNNING });
 		else
 			act_fail(a, -ENOENT, "no such sandbox");
 	} else if (!b && a->op == FAKE_SANDBOX_DELETE && (b = box_connect(a->inst, a->id))) {
@@ -321,8 +326,8 @@ static void sandbox_act(struct act *a, struct box *b)
 void box_act(struct act *a)
 {
 	struct crisp_instance *i = a->inst;
-	if (a->op == FAKE_SANDBOX_CREATE || a->op == FAKE_SANDBOX_STOP || a->op == FAKE_SANDBOX_DELETE ||
-	    a->op == FAKE_SANDBOX_ATTACH) {
+	if (a->op == FAKE_SANDBOX_CREATE || a->op == FAKE_SANDBOX_STOP ||
+	    a->op == FAKE_SANDBOX_DELETE || a->op == FAKE_SANDBOX_ATTACH) {
 		sandbox_act(a, box_find(i, a->id));
 		return;
 	}
@@ -336,7 +341,8 @@ void box_act(struct act *a)
 				ctr_remove(i, c);
 			act_ok(a);
 		} else {
-			act_fail(a, b ? -EHOSTDOWN : -ENOENT, b ? "the sandbox is dead" : "no such container");
+			act_fail(a, b ? -EHOSTDOWN : -ENOENT,
+				 b ? "the sandbox is dead" : "no such container");
 		}
 		return;
 	}

@@ -126,7 +126,7 @@ static void child(struct proc *p, int go, char **words)
 	_exit(run_words(words));
 }
 
-/* Fork it; it runs once p->go is closed.  Its streams may change until then: it is forked at start. */
+/* Fork it; it runs once p->go is closed. */
 static int launch(struct proc *p, char **words)
 {
 	int go[2];
@@ -165,14 +165,16 @@ static void make_streams(struct proc *p, const struct request *r)
 	}
 	if (!*f[3] && !*f[4] && !*f[5])
 		return;
-	int in = open_fifo(f[3], O_RDONLY, &p->hold_in), out = open_fifo(f[4], O_WRONLY, &p->hold_out);
+	int in = open_fifo(f[3], O_RDONLY, &p->hold_in),
+	    out = open_fifo(f[4], O_WRONLY, &p->hold_out);
 	if (f[0][0] != '1') {
 		p->std[0] = in;
 		p->std[1] = out;
 		p->std[2] = open_fifo(f[5], O_WRONLY, &p->hold_err);
 		return;
 	}
-	struct winsize ws = { .ws_col = (unsigned short)atoi(f[1]), .ws_row = (unsigned short)atoi(f[2]) };
+	struct winsize ws = { .ws_col = (unsigned short)atoi(f[1]),
+			      .ws_row = (unsigned short)atoi(f[2]) };
 	int slave;
 	if (openpty(&p->master, &slave, NULL, NULL, &ws) < 0)
 		return;
@@ -247,7 +249,11 @@ static void do_exec(struct request *r, struct proc *p)
 {
 	struct proc *c = find(r->id, "");
 	if (!c || c->status != CRISP_STATUS_RUNNING || p)
-		refuse(r, p ? EEXIST : c ? EBUSY : ENOENT, p ? "exec exists" : "container doesn't run");
+		refuse(r,
+		       p   ? EEXIST
+		       : c ? EBUSY
+			   : ENOENT,
+		       p ? "exec exists" : "container doesn't run");
 	else if (!run_knows(r->field[7]))
 		refuse(r, EINVAL, "no such program");
 	else if (!(p = make(r)) || run(p) < 0)
@@ -278,7 +284,8 @@ static void do_start(struct request *r, struct proc *p)
 static void tell_exit(const struct proc *p)
 {
 	for (int i = 0; i < n_peers; i++)
-		say(peers[i], "0\nexit\n%s\n%s\n%d\n%lld", p->id, p->exec_id, p->wait_status, p->at_ns);
+		say(peers[i], "0\nexit\n%s\n%s\n%d\n%lld", p->id, p->exec_id, p->wait_status,
+		    p->at_ns);
 }
 
 static void end(struct proc *p, int wait_status)
@@ -355,7 +362,8 @@ static void serve(struct request *r)
 		shut(&p->hold_in), report(r, p);
 	else if (!strcmp(v, "resize")) {
 		struct winsize ws = { .ws_col = (unsigned short)atoi(r->field[0]),
-				      .ws_row = (unsigned short)atoi(r->field[1] ? r->field[1] : "0") };
+				      .ws_row = (unsigned short)atoi(r->field[1] ? r->field[1]
+										 : "0") };
 		ioctl(p->master, TIOCSWINSZ, &ws);
 		report(r, p);
 	} else {
@@ -455,8 +463,11 @@ static void loop(int listener, int signals)
 		int tty = n;
 		for (int i = 0; i < PROCS_MAX; i++) {
 			bool live = procs[i].id[0];
-			f[n++] = (struct pollfd){ .fd = live ? procs[i].master : -1, .events = POLLIN };
-			f[n++] = (struct pollfd){ .fd = live && procs[i].master >= 0 ? procs[i].in : -1, .events = POLLIN };
+			f[n++] = (struct pollfd){ .fd = live ? procs[i].master : -1,
+						   .events = POLLIN };
+			f[n++] = (struct pollfd){ .fd = live && procs[i].master >= 0 ? procs[i].in
+										      : -1,
+						   .events = POLLIN };
 		}
 		if (poll(f, (nfds_t)n, -1) < 0 && errno != EINTR)
 			exit(1);
@@ -494,7 +505,8 @@ int box_main(const char *path, const char *pid_file)
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	unlink(path);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(listener, 8) < 0)
+	if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+	    listen(listener, 8) < 0)
 		return fail(path);
 	pid_t pid = fork();
 	if (pid < 0)

@@ -3,17 +3,18 @@
  * failures.
  *
  * Options (all may be missing):
- *	archetype	"cli"		a container is a process of the host, as with runc and crun
+ *	archetype	"cli"	a container is a process of the host, as with runc and crun
  *			"serial"	the same, and only one operation at a time in a pod
- *			"sandbox"	a pod is a program of its own that runs the containers, tells their
- *					exits and takes their stdio at start, as with gVisor
- *			"tty"		the same with FIFOs for stdio and a terminal of the engine's own,
- *					as with a shim
+ *			"sandbox"	a pod is a program of its own that runs the containers,
+ *					tells their exits and takes their stdio at start, as
+ *					with gVisor
+ *			"tty"	the same with FIFOs for stdio and a terminal of the engine's own,
+ *				as with a shim
  *	rules		[{op, id, skip, times, delay_ms, block_ms, errno, msg, refuse, hang, twice}]
- *			Every rule that fits applies: id (of the container) may be missing, skip lets as
- *			many pass first, times wears it out.  refuse fails at once instead of by
- *			done(); hang answers to cancel alone; twice answers twice; block_ms holds up
- *			the loop.
+ *			Every rule that fits applies: id (of the container) may be missing, skip
+ *			lets as many pass first, times wears it out.  refuse fails at once instead
+ *			of by done(); hang answers to cancel alone; twice answers twice; block_ms
+ *			holds up the loop.
  *	delay_ms {OP: N}, fail {OP: TEXT}, hang [OP], twice [OP]	short forms
  *	exit_code, exit_after_ms	containers end by themselves
  *	mount		true: mount the rootfs that create is given, as a real engine needs it
@@ -56,14 +57,18 @@ struct ctr *ctr_find(struct crisp_instance *i, const char *id, const char *exec_
 	return NULL;
 }
 
-struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_id, const char *sandbox,
-		    int pid, int pidfd)
+struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_id,
+		    const char *sandbox, int pid, int pidfd)
 {
 	struct ctr *c = calloc(1, sizeof(*c));
 	if (!c)
 		abort();
-	*c = (struct ctr){ .next = i->ctrs, .id = strdup(id), .exec_id = copy(exec_id), .sandbox = copy(sandbox),
-			   .pid = pid, .pidfd = pidfd };
+	*c = (struct ctr){ .next = i->ctrs,
+			    .id = strdup(id),
+			    .exec_id = copy(exec_id),
+			    .sandbox = copy(sandbox),
+			    .pid = pid,
+			    .pidfd = pidfd };
 	i->ctrs = c;
 	return c;
 }
@@ -122,7 +127,8 @@ void act_done(struct act *a, const struct crisp_result *r)
 
 void act_fail(struct act *a, int err, const char *msg)
 {
-	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .err = err, .msg = msg });
+	act_done(a, &(struct crisp_result){
+			    .size = sizeof(struct crisp_result), .err = err, .msg = msg });
 }
 
 void act_ok(struct act *a)
@@ -192,7 +198,9 @@ static int act_start(struct act *a)
 {
 	const struct rule *r = &a->rule;
 	if (r->block_ms)
-		nanosleep(&(struct timespec){ r->block_ms / 1000, (long)(r->block_ms % 1000) * 1000000 }, NULL);
+		nanosleep(&(struct timespec){ r->block_ms / 1000,
+					       (long)(r->block_ms % 1000) * 1000000 },
+			  NULL);
 	if (r->refuse && r->code) {
 		int code = r->code;
 		act_free(a);
@@ -229,8 +237,8 @@ const char *const *act_words(struct act *a, const char **room, const char *const
 
 /* -- the slots -- */
 
-static int fake_open(const struct crisp_host *host, const char *options, struct crisp_instance **out,
-		     char *msg, uint32_t cap)
+static int fake_open(const struct crisp_host *host, const char *options,
+		     struct crisp_instance **out, char *msg, uint32_t cap)
 {
 	Dl_info here;
 	struct crisp_instance *i = calloc(1, sizeof(*i));
@@ -267,7 +275,8 @@ static void fake_close(struct crisp_instance *i)
 }
 
 #define SIMPLE(name, OP)                                                                           \
-	static int fake_##name(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *args) \
+	static int fake_##name(struct crisp_instance *i, struct crisp_req *r,                      \
+			       const struct crisp_args *args)                                      \
 	{                                                                                          \
 		return act_start(act_new(i, r, OP, args));                                         \
 	}
@@ -309,12 +318,14 @@ static int fake_sandbox_attach(struct crisp_instance *i, struct crisp_req *r,
 	return attach(i, r, FAKE_SANDBOX_ATTACH, args);
 }
 
-static int fake_attach(struct crisp_instance *i, struct crisp_req *r, const struct crisp_attach_args *args)
+static int fake_attach(struct crisp_instance *i, struct crisp_req *r,
+		       const struct crisp_attach_args *args)
 {
 	return attach(i, r, FAKE_ATTACH, args);
 }
 
-static int fake_create(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *args)
+static int fake_create(struct crisp_instance *i, struct crisp_req *r,
+		       const struct crisp_create_args *args)
 {
 	struct act *a = act_new(i, r, FAKE_CREATE, head(args));
 	a->sandbox = copy(args->sandbox_id);
@@ -330,21 +341,24 @@ static int fake_create(struct crisp_instance *i, struct crisp_req *r, const stru
 	return act_start(a);
 }
 
-static int fake_start(struct crisp_instance *i, struct crisp_req *r, const struct crisp_start_args *args)
+static int fake_start(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_start_args *args)
 {
 	struct act *a = act_new(i, r, FAKE_START, head(args));
 	take_stdio(a, args->stdio);
 	return act_start(a);
 }
 
-static int fake_kill(struct crisp_instance *i, struct crisp_req *r, const struct crisp_kill_args *args)
+static int fake_kill(struct crisp_instance *i, struct crisp_req *r,
+		     const struct crisp_kill_args *args)
 {
 	struct act *a = act_new(i, r, FAKE_KILL, head(args));
 	a->signo = args->signo;
 	return act_start(a);
 }
 
-static int fake_exec(struct crisp_instance *i, struct crisp_req *r, const struct crisp_exec_args *args)
+static int fake_exec(struct crisp_instance *i, struct crisp_req *r,
+		     const struct crisp_exec_args *args)
 {
 	struct act *a = act_new(i, r, FAKE_EXEC, head(args));
 	if (args_of_process(args->process_json, a->argv, &a->terminal) < 0 || !a->argv[0]) {
@@ -355,7 +369,8 @@ static int fake_exec(struct crisp_instance *i, struct crisp_req *r, const struct
 	return act_start(a);
 }
 
-static int fake_resize(struct crisp_instance *i, struct crisp_req *r, const struct crisp_resize_args *args)
+static int fake_resize(struct crisp_instance *i, struct crisp_req *r,
+		       const struct crisp_resize_args *args)
 {
 	struct act *a = act_new(i, r, FAKE_RESIZE, head(args));
 	a->width = args->width;
@@ -363,7 +378,8 @@ static int fake_resize(struct crisp_instance *i, struct crisp_req *r, const stru
 	return act_start(a);
 }
 
-static int fake_update(struct crisp_instance *i, struct crisp_req *r, const struct crisp_update_args *args)
+static int fake_update(struct crisp_instance *i, struct crisp_req *r,
+		       const struct crisp_update_args *args)
 {
 	return act_start(act_new(i, r, FAKE_UPDATE, head(args)));
 }
@@ -390,7 +406,8 @@ static void fake_cancel(struct crisp_instance *i, struct crisp_req *r)
 #define BOX_CAPS                                                                                   \
 	(CRISP_CAP_EXIT_BY_ENGINE | CRISP_CAP_SANDBOX_OWN | CRISP_CAP_ROOTFS_MOUNTED |             \
 	 CRISP_CAP_NETNS_BY_PATH | CRISP_CAP_SURVIVES_RESTART)
-#define SANDBOX_CAPS (BOX_CAPS | CRISP_CAP_STDIO_FD | CRISP_CAP_START_STDIO | CRISP_CAP_TTY_CONSOLE_SOCKET)
+#define SANDBOX_CAPS                                                                               \
+	(BOX_CAPS | CRISP_CAP_STDIO_FD | CRISP_CAP_START_STDIO | CRISP_CAP_TTY_CONSOLE_SOCKET)
 #define TTY_CAPS (BOX_CAPS | CRISP_CAP_STDIO_FIFO | CRISP_CAP_TTY_ENGINE)
 
 static void probe(struct act *a)

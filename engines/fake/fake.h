@@ -14,7 +14,8 @@
 #include "engines/engine.h"
 
 enum fake_op {
-	FAKE_PROBE, FAKE_SANDBOX_CREATE, FAKE_SANDBOX_STOP, FAKE_SANDBOX_DELETE, FAKE_SANDBOX_ATTACH,
+	FAKE_PROBE,
+	FAKE_SANDBOX_CREATE, FAKE_SANDBOX_STOP, FAKE_SANDBOX_DELETE, FAKE_SANDBOX_ATTACH,
 	FAKE_CREATE, FAKE_START, FAKE_KILL, FAKE_DELETE, FAKE_EXEC, FAKE_EXEC_DELETE, FAKE_RESIZE,
 	FAKE_CLOSE_STDIN, FAKE_UPDATE, FAKE_STATS, FAKE_PIDS, FAKE_PAUSE, FAKE_RESUME, FAKE_ATTACH,
 	FAKE_OP_COUNT,
@@ -27,7 +28,7 @@ enum { RULES_MAX = 64, TEXT_MAX = 160, ARGV_MAX = 64 };
 struct rule {
 	int op;				/* enum fake_op */
 	char id[TEXT_MAX];		/* "": any */
-	unsigned skip, times;		/* leave as many alone first; then as often; times 0: for ever */
+	unsigned skip, times;		/* leave as many alone, then as often; 0: for ever */
 	unsigned delay_ms, block_ms;
 	int code;			/* errno; 0: it works */
 	bool refuse, hang, twice, spent;
@@ -98,8 +99,8 @@ void act_fail(struct act *a, int err, const char *msg);
 void act_ok(struct act *a);
 
 struct ctr *ctr_find(struct crisp_instance *i, const char *id, const char *exec_id);
-struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_id, const char *sandbox,
-		    int pid, int pidfd);
+struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_id,
+		    const char *sandbox, int pid, int pidfd);
 void ctr_remove(struct crisp_instance *i, struct ctr *c);
 /* What crisp-fake runs for this container: argv, or what the options say. */
 const char *const *act_words(struct act *a, const char **room, const char *const *before);

@@ -29,7 +29,9 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 	struct act *a = data;
 	a->job = NULL;
 	if (r->err || r->wait_status || !r->pid) {
-		const char *why = r->last_error ? r->last_error : r->msg ? r->msg : "crisp-fake failed";
+		const char *why = r->last_error ? r->last_error
+				  : r->msg	? r->msg
+						: "crisp-fake failed";
 		if (r->pidfd > 0)
 			close(r->pidfd);
 		act_fail(a, r->err ? r->err : -EIO, why);
@@ -39,7 +41,9 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 	c->cgroup = a->cgroup;
 	a->cgroup = NULL;
 	c->started = a->op == FAKE_EXEC;
-	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .pid = r->pid, .pidfd = r->pidfd });
+	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
+					     .pid = r->pid,
+					     .pidfd = r->pidfd });
 }
 
 /* Make a process that waits for SIGUSR1 (create) or runs at once (exec). */
@@ -52,8 +56,12 @@ static void make(struct act *a)
 	if (container && container->cgroup)
 		a->cgroup = strdup(container->cgroup);
 	snprintf(pid_file, sizeof(pid_file), "%s/pid-%u", h->state_dir, a->inst->n_made++);
-	const char *before[10] = { "crisp-fake", "run", a->op == FAKE_EXEC ? "now" : "wait", pid_file,
-				   a->console_socket ? a->console_socket : "", a->cgroup ? a->cgroup : "" };
+	const char *before[10] = { "crisp-fake",
+				   "run",
+				   a->op == FAKE_EXEC ? "now" : "wait",
+				   pid_file,
+				   a->console_socket ? a->console_socket : "",
+				   a->cgroup ? a->cgroup : "" };
 	struct crisp_spawn_fd fds[3];
 	struct crisp_spawn_plan plan = {
 		.size = sizeof(plan),
@@ -126,8 +134,9 @@ static void with_ctr(struct act *a, struct ctr *c)
 	case FAKE_PIDS: {
 		char text[40];
 		int n = snprintf(text, sizeof(text), a->op == FAKE_PIDS ? "[%d]" : "{}", c->pid);
-		act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result), .data = text,
-						    .data_len = (uint32_t)n });
+		act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
+						     .data = text,
+						     .data_len = (uint32_t)n });
 		return;
 	}
 	default:

@@ -2,9 +2,9 @@
  * crisp-fake: the program of the fake engine.
  *
  *	crisp-fake run wait|now PID_FILE CONSOLE_SOCKET|"" CGROUP|"" WORDS...
- *		make a process, as an OCI runtime does: enter its cgroup (in one hierarchy, where there
- *		is one), write its pid and leave.  It does its WORDS when it gets SIGUSR1 (wait) or at
- *		once (now).  Errors are JSON lines on fd 3.
+ *		make a process, as an OCI runtime does: enter its cgroup (in one hierarchy, where
+ *		there is one), write its pid and leave.  It does its WORDS when it gets SIGUSR1
+ *		(wait) or at once (now).  Errors are JSON lines on fd 3.
  *	crisp-fake box SOCKET PID_FILE
  *		the sandbox of box.c
  *
@@ -91,7 +91,8 @@ static int cat(void)
 bool run_knows(const char *word)
 {
 	static const char *const known[] = {
-		"exit", "true", "false", "sleep", "after", "echo", "err", "lines", "cat", "deaf", NULL,
+		"exit", "true",	 "false", "sleep", "after", "echo",
+		"err",	"lines", "cat",	  "deaf",  NULL,
 	};
 	for (int i = 0; word && known[i]; i++)
 		if (!strcmp(base(word), known[i]))
@@ -178,7 +179,9 @@ static void enter_cgroup(const char *path)
 {
 	char at[4096];
 	struct stat st;
-	int n = snprintf(at, sizeof(at), "%s", stat("/sys/fs/cgroup/pids", &st) == 0 ? "/sys/fs/cgroup/pids" : "/sys/fs/cgroup");
+	int n = snprintf(at, sizeof(at), "%s",
+			 stat("/sys/fs/cgroup/pids", &st) == 0 ? "/sys/fs/cgroup/pids"
+							       : "/sys/fs/cgroup");
 	for (const char *part = path; *part; part++) {
 		size_t len = strcspn(part + 1, "/") + 1;
 		n += snprintf(at + n, sizeof(at) - (size_t)n, "%.*s", (int)len, part);
@@ -231,6 +234,7 @@ int main(int argc, char **argv)
 		return run(argv + 2);
 	if (argc == 4 && !strcmp(argv[1], "box"))
 		return box_main(argv[2], argv[3]);
-	fprintf(stderr, "usage: crisp-fake run wait|now PID_FILE CONSOLE_SOCKET CGROUP WORDS... | box SOCKET PID_FILE\n");
+	fprintf(stderr, "usage: crisp-fake run wait|now PID_FILE CONSOLE_SOCKET CGROUP WORDS... | "
+			"box SOCKET PID_FILE\n");
 	return 2;
 }

@@ -11,13 +11,25 @@
 #include "engines/fake/fake.h"
 
 const char *const fake_op_names[FAKE_OP_COUNT] = {
-	[FAKE_PROBE] = "probe", [FAKE_SANDBOX_CREATE] = "sandbox_create",
-	[FAKE_SANDBOX_STOP] = "sandbox_stop", [FAKE_SANDBOX_DELETE] = "sandbox_delete",
-	[FAKE_SANDBOX_ATTACH] = "sandbox_attach", [FAKE_CREATE] = "create", [FAKE_START] = "start",
-	[FAKE_KILL] = "kill", [FAKE_DELETE] = "delete", [FAKE_EXEC] = "exec",
-	[FAKE_EXEC_DELETE] = "exec_delete", [FAKE_RESIZE] = "resize", [FAKE_CLOSE_STDIN] = "close_stdin",
-	[FAKE_UPDATE] = "update", [FAKE_STATS] = "stats", [FAKE_PIDS] = "pids", [FAKE_PAUSE] = "pause",
-	[FAKE_RESUME] = "resume", [FAKE_ATTACH] = "attach",
+	[FAKE_PROBE] = "probe",
+	[FAKE_SANDBOX_CREATE] = "sandbox_create",
+	[FAKE_SANDBOX_STOP] = "sandbox_stop",
+	[FAKE_SANDBOX_DELETE] = "sandbox_delete",
+	[FAKE_SANDBOX_ATTACH] = "sandbox_attach",
+	[FAKE_CREATE] = "create",
+	[FAKE_START] = "start",
+	[FAKE_KILL] = "kill",
+	[FAKE_DELETE] = "delete",
+	[FAKE_EXEC] = "exec",
+	[FAKE_EXEC_DELETE] = "exec_delete",
+	[FAKE_RESIZE] = "resize",
+	[FAKE_CLOSE_STDIN] = "close_stdin",
+	[FAKE_UPDATE] = "update",
+	[FAKE_STATS] = "stats",
+	[FAKE_PIDS] = "pids",
+	[FAKE_PAUSE] = "pause",
+	[FAKE_RESUME] = "resume",
+	[FAKE_ATTACH] = "attach",
 };
 
 static int op_of(const char *name)
@@ -43,7 +55,8 @@ static const char *text(yajl_val v)
 
 static unsigned number(yajl_val v)
 {
-	return v && YAJL_IS_INTEGER(v) && YAJL_GET_INTEGER(v) > 0 ? (unsigned)YAJL_GET_INTEGER(v) : 0;
+	return v && YAJL_IS_INTEGER(v) && YAJL_GET_INTEGER(v) > 0 ? (unsigned)YAJL_GET_INTEGER(v)
+								  : 0;
 }
 
 static struct rule *add(struct script *s, const char *op, char *msg, uint32_t cap)
@@ -111,7 +124,8 @@ static int read_list(struct script *s, yajl_val list, bool hang, char *msg, uint
 	return 0;
 }
 
-static int read_option(struct crisp_instance *i, const char *key, yajl_val v, char *msg, uint32_t cap)
+static int read_option(struct crisp_instance *i, const char *key, yajl_val v, char *msg,
+		       uint32_t cap)
 {
 	const char *s = text(v);
 	if (!strcmp(key, "archetype") && s) {
@@ -196,7 +210,8 @@ static int take_args(yajl_val process, char **argv, bool *terminal)
 		return -EINVAL;
 	size_t n = 0;
 	for (; n < args->u.array.len && n < ARGV_MAX; n++)
-		argv[n] = strdup(text(args->u.array.values[n]) ? text(args->u.array.values[n]) : "");
+		argv[n] =
+			strdup(text(args->u.array.values[n]) ? text(args->u.array.values[n]) : "");
 	argv[n] = NULL;
 	return 0;
 }

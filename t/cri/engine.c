@@ -26,7 +26,8 @@ static void make_rootfs(void)
 	for (size_t i = 0; i < 4; i++)
 		file_mkdirs(pool_printf(bench.pool, "%s/%s", rootfs, dirs[i]), 0755, &e);
 	file_read(AT_FDCWD, busybox, 32 << 20, &program, &e);
-	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/bin/sh", rootfs), program.data, program.len, 0755, &e);
+	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/bin/sh", rootfs), program.data,
+		     program.len, 0755, &e);
 	buf_free(&program);
 	ok(e.code == 0, "a rootfs %s", e.msg);
 }
@@ -37,7 +38,8 @@ static const char *bundle(const char *id, const char *sh, bool tty)
 	struct err e = { 0 };
 	const char *dir = pool_printf(bench.pool, "%s/%s", bench.dir, id);
 	snprintf(cgroup, sizeof(cgroup), "%s/%s", cgroup_parent, id);
-	const char *text = pool_printf(bench.pool,
+	const char *text = pool_printf(
+		bench.pool,
 		"{\"ociVersion\":\"1.0.2\",\"hostname\":\"x\",\"root\":{\"path\":\"%s\"},"
 		"\"process\":{\"terminal\":%s,\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\","
 		"\"args\":[\"/bin/sh\",\"-c\",\"%s\"],\"env\":[\"PATH=/bin\"]},"
@@ -45,11 +47,14 @@ static const char *bundle(const char *id, const char *sh, bool tty)
 		"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
 		"{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
 		"\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
-		"\"linux\":{\"cgroupsPath\":\"%s\",\"resources\":{\"devices\":[{\"allow\":true,\"access\":\"rwm\"}]},"
-		"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},{\"type\":\"uts\"}]}}",
+		"\"linux\":{\"cgroupsPath\":\"%s\",\"resources\":{\"devices\":[{\"allow\":true,"
+		"\"access\":\"rwm\"}]},"
+		"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},{"
+		"\"type\":\"uts\"}]}}",
 		rootfs, tty ? "true" : "false", sh, cgroup);
 	file_mkdirs(dir, 0700, &e);
-	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/config.json", dir), text, strlen(text), 0600, &e);
+	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/config.json", dir), text, strlen(text),
+		     0600, &e);
 	return dir;
 }
 
@@ -60,8 +65,14 @@ static struct answer start(struct plug_handler *h, const char *id)
 
 static struct answer exec(struct plug_handler *h, const char *id, const char *args)
 {
-	const char *json = pool_printf(bench.pool, "{\"cwd\":\"/\",\"user\":{\"uid\":0,\"gid\":0},\"env\":[\"PATH=/bin\"],\"args\":%s}", args);
-	return bench_ask(h, PLUG_OP_EXEC, &(struct crisp_exec_args){ .id = id, .exec_id = "e", .process_json = json });
+	const char *json =
+		pool_printf(bench.pool,
+			    "{\"cwd\":\"/\",\"user\":{\"uid\":0,\"gid\":0},\"env\":[\"PATH=/"
+			    "bin\"],\"args\":%s}",
+			    args);
+	return bench_ask(
+		h, PLUG_OP_EXEC,
+		&(struct crisp_exec_args){ .id = id, .exec_id = "e", .process_json = json });
 }
 
 static void test_life(struct plug_handler *h)
@@ -71,7 +82,9 @@ static void test_life(struct plug_handler *h)
 	if (pipe2(out, O_CLOEXEC) < 0)
 		abort();
 	struct crisp_stdio io = { .size = sizeof(io), .out = out[1], .err = out[1] };
-	struct crisp_create_args c = { .id = "life", .stdio = &io, .bundle = bundle("life", "echo hello; exit 42", false) };
+	struct crisp_create_args c = { .id = "life",
+				       .stdio = &io,
+				       .bundle = bundle("life", "echo hello; exit 42", false) };
 	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
 	close(out[1]);
 	ok(a.ret == 0 && a.pid > 1 && a.pidfd > 0, "%s: created %s", n, a.err.msg);
@@ -79,7 +92,8 @@ static void test_life(struct plug_handler *h)
 	struct answer x = bench_ask(h, PLUG_OP_CREATE, &c);
 	ok(x.ret < 0, "%s: a duplicate: %s", n, x.err.msg);
 	x = bench_ask(h, PLUG_OP_ATTACH, &(struct crisp_attach_args){ .id = "life" });
-	ok(x.ret == 0 && x.status == CRISP_STATUS_CREATED && x.pid == a.pid, "%s: attach asks for the state", n);
+	ok(x.ret == 0 && x.status == CRISP_STATUS_CREATED && x.pid == a.pid,
+	   "%s: attach asks for the state", n);
 	x = bench_ask(h, PLUG_OP_ATTACH, &(struct crisp_attach_args){ .id = "life", .pid = a.pid });
 	ok(x.ret == 0 && x.pid == a.pid, "%s: attach by a recorded pid", n);
 	x = start(h, "life");
@@ -109,14 +123,19 @@ static void test_running(struct plug_handler *h)
 	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
 	ok(a.ret == 0 && start(h, "run").ret == 0, "%s: runs %s", n, a.err.msg);
 	struct answer x = exec(h, "run", "[\"/bin/sh\",\"-c\",\"exit 9\"]");
-	ok(x.ret == 0 && bench_wait(x.pidfd) == W_EXITCODE(9, 0), "%s: exec, exit 9 %s", n, x.err.msg);
+	ok(x.ret == 0 && bench_wait(x.pidfd) == W_EXITCODE(9, 0), "%s: exec, exit 9 %s", n,
+	   x.err.msg);
 	x = exec(h, "run", "[\"/no/such\"]");
-	ok(x.ret == -EIO && x.pidfd == -1 && strstr(x.err.msg, "exec:"), "%s: exec of nothing: %s", n, x.err.msg);
+	ok(x.ret == -EIO && x.pidfd == -1 && strstr(x.err.msg, "exec:"), "%s: exec of nothing: %s",
+	   n, x.err.msg);
 	x = bench_simple(h, PLUG_OP_PIDS, "run", 0);
 	ok(x.ret == 0 && strchr(x.data, '['), "%s: pids %s", n, x.data);
-	x = bench_ask(h, PLUG_OP_UPDATE, &(struct crisp_update_args){ .id = "run", .resources_json = "{\"memory\":{\"limit\":67108864}}" });
+	x = bench_ask(h, PLUG_OP_UPDATE,
+		      &(struct crisp_update_args){
+			      .id = "run", .resources_json = "{\"memory\":{\"limit\":67108864}}" });
 	ok(x.ret == 0, "%s: update %s", n, x.err.msg);
-	x = bench_ask(h, PLUG_OP_UPDATE, &(struct crisp_update_args){ .id = "run", .resources_json = "rubbish" });
+	x = bench_ask(h, PLUG_OP_UPDATE,
+		      &(struct crisp_update_args){ .id = "run", .resources_json = "rubbish" });
 	ok(x.ret < 0, "%s: update with rubbish: %s", n, x.err.msg);
 	for (int i = 0; i < 2; i++) {
 		x = bench_simple(h, PLUG_OP_PAUSE, "run", 0);
@@ -128,7 +147,9 @@ static void test_running(struct plug_handler *h)
 	}
 	x = bench_simple(h, PLUG_OP_DELETE, "run", 0);
 	ok(x.ret == -EBUSY, "%s: not while it runs: %s", n, x.err.msg);
-	x = bench_ask(h, PLUG_OP_KILL, &(struct crisp_kill_args){ .id = "run", .signo = SIGKILL, .flags = CRISP_ARG_ALL });
+	x = bench_ask(h, PLUG_OP_KILL,
+		      &(struct crisp_kill_args){
+			      .id = "run", .signo = SIGKILL, .flags = CRISP_ARG_ALL });
 	ok(x.ret == 0 && bench_wait(a.pidfd) == SIGKILL, "%s: kill all %s", n, x.err.msg);
 	x = bench_simple(h, PLUG_OP_DELETE, "run", CRISP_ARG_FORCE);
 	ok(x.ret == 0, "%s: deleted %s", n, x.err.msg);
@@ -152,7 +173,10 @@ static int receive_master(int listener)
 {
 	char byte[64], control[CMSG_SPACE(sizeof(int))];
 	struct iovec iov = { byte, sizeof(byte) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control,
+			    .msg_controllen = sizeof(control) };
 	int fd = -1, peer = accept(listener, NULL, NULL);
 	if (peer >= 0 && recvmsg(peer, &m, MSG_CMSG_CLOEXEC) > 0 && CMSG_FIRSTHDR(&m))
 		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
@@ -164,8 +188,12 @@ static void test_tty(struct plug_handler *h)
 {
 	const char *n = h->name, *path = pool_printf(bench.pool, "%s/%s.tty", bench.dir, n);
 	int listener = listen_at(path);
-	struct crisp_stdio io = { .size = sizeof(io), .flags = CRISP_STDIO_TTY, .console_socket = path };
-	struct crisp_create_args c = { .id = "tty", .stdio = &io, .bundle = bundle("tty", "stty size", true) };
+	struct crisp_stdio io = { .size = sizeof(io),
+				  .flags = CRISP_STDIO_TTY,
+				  .console_socket = path };
+	struct crisp_create_args c = { .id = "tty",
+				       .stdio = &io,
+				       .bundle = bundle("tty", "stty size", true) };
 	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
 	int master = a.ret == 0 ? receive_master(listener) : -1;
 	ok(a.ret == 0 && master >= 0, "%s: the terminal has come %s", n, a.err.msg);
@@ -174,7 +202,8 @@ static void test_tty(struct plug_handler *h)
 	bench_wait(a.pidfd);
 	char text[64] = "";
 	struct pollfd p = { .fd = master, .events = POLLIN };
-	ok(poll(&p, 1, 2000) == 1 && read(master, text, 63) > 0 && !strncmp(text, "33 77", 5), "%s: its size is %.5s", n, text);
+	ok(poll(&p, 1, 2000) == 1 && read(master, text, 63) > 0 && !strncmp(text, "33 77", 5),
+	   "%s: its size is %.5s", n, text);
 	close(master);
 	close(listener);
 	bench_simple(h, PLUG_OP_DELETE, "tty", CRISP_ARG_FORCE);
@@ -210,30 +239,46 @@ static const char *make_dir(const char *name)
 static void test_rootfs(struct plug_handler *h, struct sandboxfs *fs)
 {
 	const char *n = h->name, *lower = rootfs;
-	const char *upper = make_dir(pool_printf(bench.pool, "upper-%s", n)), *work = make_dir(pool_printf(bench.pool, "work-%s", n));
+	const char *upper = make_dir(pool_printf(bench.pool, "upper-%s", n)),
+		   *work = make_dir(pool_printf(bench.pool, "work-%s", n));
 	const char *target = pool_printf(bench.pool, "%s/%s/rootfs", sandboxfs_mnt_dir(fs), n);
 	struct crisp_mount overlay = {
-		.size = sizeof(overlay), .type = "overlay", .source = "overlay", .target = target,
-		.options = (const char *const[]){ pool_printf(bench.pool, "lowerdir=%s", lower),
-			pool_printf(bench.pool, "upperdir=%s", upper), pool_printf(bench.pool, "workdir=%s", work), NULL },
+		.size = sizeof(overlay),
+		.type = "overlay",
+		.source = "overlay",
+		.target = target,
+		.options =
+			(const char *const[]){ pool_printf(bench.pool, "lowerdir=%s", lower),
+						pool_printf(bench.pool, "upperdir=%s", upper),
+						pool_printf(bench.pool, "workdir=%s", work), NULL },
 	};
-	struct crisp_rootfs root = { .size = sizeof(root), .path = target, .mounts = (const struct crisp_mount *const[]){ &overlay, NULL } };
+	struct crisp_rootfs root = { .size = sizeof(root),
+				     .path = target,
+				     .mounts = (const struct crisp_mount *const[]){ &overlay,
+										     NULL } };
 	rootfs = target;
-	struct crisp_create_args c = { .id = "root", .rootfs = &root, .bundle = bundle("root", "echo x >/made; ls / >/dev/null", false) };
+	struct crisp_create_args c = { .id = "root",
+				       .rootfs = &root,
+				       .bundle = bundle("root", "echo x >/made; ls / >/dev/null",
+							false) };
 	plug_set_mntns(bench.plug, template_ns);
 	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
 	ok(a.ret == 0, "%s: created on an overlay %s", n, a.err.msg);
 	ok(!host_sees(target), "%s: which the host doesn't see", n);
 	start(h, "root");
 	ok(bench_wait(a.pidfd) == 0, "%s: it runs there", n);
-	ok(access(pool_printf(bench.pool, "%s/made", upper), F_OK) == 0, "%s: and has written to the upper layer", n);
+	ok(access(pool_printf(bench.pool, "%s/made", upper), F_OK) == 0,
+	   "%s: and has written to the upper layer", n);
 	ok(bench_simple(h, PLUG_OP_DELETE, "root", 0).ret == 0, "%s: deleted", n);
-	overlay.options = (const char *const[]){ "lowerdir=/no/such", overlay.options[1], overlay.options[2], NULL };
+	overlay.options = (const char *const[]){ "lowerdir=/no/such", overlay.options[1],
+						  overlay.options[2], NULL };
 	a = bench_ask(h, PLUG_OP_CREATE, &c);
-	ok(a.ret == -EIO && strstr(a.err.msg, "/no/such"), "%s: a layer that is missing: %s", n, a.err.msg);
+	ok(a.ret == -EIO && strstr(a.err.msg, "/no/such"), "%s: a layer that is missing: %s", n,
+	   a.err.msg);
 	overlay.type = "zfs";
 	a = bench_ask(h, PLUG_OP_CREATE, &c);
-	ok(a.ret < 0 && strstr(a.err.msg, "zfs"), "%s: a mount that can't be made: %s", n, a.err.msg);
+	ok(a.ret < 0 && strstr(a.err.msg, "zfs"), "%s: a mount that can't be made: %s", n,
+	   a.err.msg);
 	plug_set_mntns(bench.plug, -1);
 	rootfs = lower;
 }
@@ -253,12 +298,14 @@ static bool nobody_left(void)
 	return false;
 }
 
-static void test_bad(const char *engine, const char *kind, const char *script, int want, const char *says)
+static void test_bad(const char *engine, const char *kind, const char *script, int want,
+		     const char *says)
 {
 	/* Those first whose success is more than exit code 0. */
 	static const enum plug_op all[] = {
-		PLUG_OP_PROBE, PLUG_OP_CREATE, PLUG_OP_EXEC, PLUG_OP_PIDS, PLUG_OP_ATTACH,
-		PLUG_OP_START, PLUG_OP_KILL, PLUG_OP_DELETE, PLUG_OP_UPDATE, PLUG_OP_PAUSE, PLUG_OP_RESUME,
+		PLUG_OP_PROBE,	PLUG_OP_CREATE, PLUG_OP_EXEC,	PLUG_OP_PIDS,
+		PLUG_OP_ATTACH, PLUG_OP_START,	PLUG_OP_KILL,	PLUG_OP_DELETE,
+		PLUG_OP_UPDATE, PLUG_OP_PAUSE,	PLUG_OP_RESUME,
 	};
 	struct err e = { 0 };
 	const char *path = pool_printf(bench.pool, "%s/%s-%s", bench.dir, engine, kind);
@@ -267,7 +314,8 @@ static void test_bad(const char *engine, const char *kind, const char *script, i
 		file_replace(AT_FDCWD, path, script, strlen(script), 0755, &e);
 	/* It has a record of the container, so that "not found" would be wrong. */
 	file_mkdirs(pool_printf(bench.pool, "%s/engines/%s/root/x", bench.dir, name), 0700, &e);
-	struct plug_handler *h = bench_handler(name, engine, pool_printf(bench.pool, "{\"path\":\"%s\"}", path));
+	struct plug_handler *h =
+		bench_handler(name, engine, pool_printf(bench.pool, "{\"path\":\"%s\"}", path));
 	ok(!h->ready && h->state == PLUG_STATE_UNREADY, "%s: unready: %s", name, h->reason);
 	for (size_t i = 0; i < (strcmp(kind, "liar") ? sizeof(all) / sizeof(all[0]) : 5); i++) {
 		union {
@@ -302,22 +350,29 @@ int main(int argc, char **argv)
 	bench_open();
 	bench_plug(NULL);
 	make_rootfs();
-	struct sandboxfs *fs = sandboxfs_new(bench.loop, bench.pool, bench.spawner, pool_printf(bench.pool, "%s/libexec", bench.build),
+	struct sandboxfs *fs = sandboxfs_new(bench.loop, bench.pool, bench.spawner,
+					     pool_printf(bench.pool, "%s/libexec", bench.build),
 					     bench.dir, make_dir("netns"), "t-");
 	sandboxfs_template(fs, bench.pool, handle_template, NULL);
 	bench_run();
 	for (int i = 0; i < 2; i++) {
 		struct plug_handler *h = bench_handler(engines[i], engines[i], NULL);
-		ok(h->ready && *h->version, "%s: ready, version %s %s", h->name, h->version, h->reason);
+		ok(h->ready && *h->version, "%s: ready, version %s %s", h->name, h->version,
+		   h->reason);
 		test_life(h);
 		test_running(h);
 		test_tty(h);
 		test_rootfs(h, fs);
 		test_bad(engines[i], "missing", NULL, -EIO, "No such file");
-		test_bad(engines[i], "hang", "#!/bin/sh\nsleep 1000 & wait\n", -ETIMEDOUT, "no answer in");
+		test_bad(engines[i], "hang", "#!/bin/sh\nsleep 1000 & wait\n", -ETIMEDOUT,
+			 "no answer in");
 		test_bad(engines[i], "dead", "#!/bin/sh\nkill -9 $$\n", -EIO, "killed by signal 9");
-		test_bad(engines[i], "mad", "#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' '\\377' | tee /proc/self/fd/3\nexit 7\n", -EIO, "exit code 7");
-		test_bad(engines[i], "liar", "#!/bin/sh\necho rubbish >/proc/self/fd/3\necho rubbish\n", -EIO, "n");
+		test_bad(engines[i], "mad",
+			 "#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' '\\377' | tee "
+			 "/proc/self/fd/3\nexit 7\n",
+			 -EIO, "exit code 7");
+		test_bad(engines[i], "liar",
+			 "#!/bin/sh\necho rubbish >/proc/self/fd/3\necho rubbish\n", -EIO, "n");
 	}
 	bench_close();
 	return done();

@@ -5,9 +5,12 @@
 #include "core/base/json.h"
 #include "t/plug.h"
 
-static struct answer create(struct plug_handler *h, const char *id, const char *pod, const char *args)
+static struct answer create(struct plug_handler *h, const char *id, const char *pod,
+			    const char *args)
 {
-	struct crisp_create_args a = { .id = id, .sandbox_id = pod, .bundle = bench_bundle(id, args) };
+	struct crisp_create_args a = { .id = id,
+				       .sandbox_id = pod,
+				       .bundle = bench_bundle(id, args) };
 	return bench_ask_in(h, PLUG_OP_CREATE, &a, pod, 10000);
 }
 
@@ -19,17 +22,22 @@ static struct answer start(struct plug_handler *h, const char *id)
 static void test_loading(void)
 {
 	struct plug_handler *h = bench_handler("absent", "nosuch", NULL);
-	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "nosuch.so"), "a missing plugin: %s", h->reason);
+	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "nosuch.so"), "a missing plugin: %s",
+	   h->reason);
 	struct answer a = bench_simple(h, PLUG_OP_DELETE, "x", 0);
-	ok(a.ret == -EHOSTDOWN && strstr(a.err.msg, "absent: delete:"), "its calls say so: %s", a.err.msg);
+	ok(a.ret == -EHOSTDOWN && strstr(a.err.msg, "absent: delete:"), "its calls say so: %s",
+	   a.err.msg);
 	h = bench_handler("path", "../fake", NULL);
-	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "is no name"), "a path is no name: %s", h->reason);
+	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "is no name"),
+	   "a path is no name: %s", h->reason);
 	h = bench_handler("optional", "fake", "{\"no_such\":1}");
-	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "no_such"), "unknown option: %s", h->reason);
+	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "no_such"), "unknown option: %s",
+	   h->reason);
 	h = bench_handler("rubbish", "fake", "{");
 	ok(h->state == PLUG_STATE_FAILED, "options that are no JSON: %s", h->reason);
 	h = bench_handler("sick", "fake", "{\"fail\":{\"probe\":\"no such machine\"}}");
-	ok(h->state == PLUG_STATE_UNREADY && strstr(h->reason, "no such machine"), "unready: %s", h->reason);
+	ok(h->state == PLUG_STATE_UNREADY && strstr(h->reason, "no such machine"), "unready: %s",
+	   h->reason);
 	h = bench_handler("good", "fake", NULL);
 	ok(h->ready && !*h->reason && !strcmp(h->version, "1.0"), "ready, version %s", h->version);
 	ok(plug_handler_get(bench.plug, "good") == h, "found by name");
@@ -37,7 +45,8 @@ static void test_loading(void)
 	ok(plug_handler_get(bench.plug, "") == h, "the default");
 	ok(!plug_handler_get(bench.plug, "other"), "an unknown name is nobody");
 	ok(plug_handler_add(bench.plug, "good", "fake", NULL) == h, "the same again is the same");
-	ok(plug_handler_add(bench.plug, "good", "fake", "{\"exit_code\":1}") != h, "other options are not");
+	ok(plug_handler_add(bench.plug, "good", "fake", "{\"exit_code\":1}") != h,
+	   "other options are not");
 }
 
 /* Files that can't be plugins, in a directory of their own. */
@@ -55,8 +64,11 @@ static void test_bad_files(void)
 	file_replace(fd, "foreign.so", so.data, so.len, 0644, &e);
 	ok(fchmodat(fd, "open.so", 0666, 0) == 0, "mode 0666");
 	ok(e.code == 0, "files laid out %s", e.msg);
-	ok(symlinkat(pool_printf(bench.pool, "%s/netplug/fake.so", bench.build), fd, "network.so") == 0 &&
-	   symlinkat(pool_printf(bench.pool, "%s/t/unit/plug_crash.so", bench.build), fd, "crash.so") == 0, "links laid out");
+	ok(symlinkat(pool_printf(bench.pool, "%s/netplug/fake.so", bench.build), fd,
+		     "network.so") == 0 &&
+		   symlinkat(pool_printf(bench.pool, "%s/t/unit/plug_crash.so", bench.build), fd,
+			     "crash.so") == 0,
+	   "links laid out");
 	bool root = fchownat(fd, "foreign.so", 65534, 65534, 0) == 0;
 	close(fd);
 	buf_free(&so);
@@ -69,7 +81,8 @@ static void test_bad_files(void)
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) - !root; i++) {
 		struct plug_handler *h = bench_handler(bad[i].name, bad[i].name, NULL);
-		ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, bad[i].says), "%s: %s", bad[i].name, h->reason);
+		ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, bad[i].says), "%s: %s",
+		   bad[i].name, h->reason);
 	}
 	bench.plug = was;
 }
@@ -77,14 +90,18 @@ static void test_bad_files(void)
 static void test_cli(void)
 {
 	struct plug_handler *h = bench_handler("cli", "fake", NULL);
-	ok(plug_can(h, CRISP_CAP_EXIT_BY_PID | CRISP_CAP_PID_IS_HOST) && !plug_can(h, CRISP_CAP_SANDBOX_OWN),
+	ok(plug_can(h, CRISP_CAP_EXIT_BY_PID | CRISP_CAP_PID_IS_HOST) &&
+		   !plug_can(h, CRISP_CAP_SANDBOX_OWN),
 	   "caps of a CLI");
 	int out[2];
 	if (pipe2(out, O_CLOEXEC) < 0)
 		abort();
 	struct crisp_stdio io = { .size = sizeof(io), .out = out[1], .err = out[1] };
-	struct crisp_create_args c = { .id = "c1", .sandbox_id = "p1", .stdio = &io,
-				       .bundle = bench_bundle("c1", "[\"/bin/echo\",\"hello\",\"there\"]") };
+	struct crisp_create_args c = { .id = "c1",
+				       .sandbox_id = "p1",
+				       .stdio = &io,
+				       .bundle = bench_bundle(
+					       "c1", "[\"/bin/echo\",\"hello\",\"there\"]") };
 	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
 	close(out[1]);
 	ok(a.ret == 0 && a.pid > 1 && a.pidfd > 0, "created, pid %d %s", a.pid, a.err.msg);
@@ -93,11 +110,13 @@ static void test_cli(void)
 	ok(poll(&p, 1, 50) == 0, "nothing is said before start");
 	ok(start(h, "c1").ret == 0, "started");
 	ok(bench_wait(a.pidfd) == 0, "exit 0");
-	ok(read(out[0], text, sizeof(text) - 1) == 12 && !strcmp(text, "hello there\n"), "said %s", text);
+	ok(read(out[0], text, sizeof(text) - 1) == 12 && !strcmp(text, "hello there\n"), "said %s",
+	   text);
 	close(out[0]);
 	ok(bench_simple(h, PLUG_OP_DELETE, "c1", 0).ret == 0, "deleted");
 	ok(bench_simple(h, PLUG_OP_DELETE, "c1", 0).ret == -ENOENT, "twice is not found");
-	ok(bench_simple(h, PLUG_OP_DELETE, "c1", CRISP_ARG_FORCE).ret == 0, "with force it is fine");
+	ok(bench_simple(h, PLUG_OP_DELETE, "c1", CRISP_ARG_FORCE).ret == 0,
+	   "with force it is fine");
 
 	a = create(h, "c2", "p1", "[\"exit\",\"42\"]");
 	ok(create(h, "c2", "p1", "[]").ret == -EEXIST, "a duplicate");
@@ -109,35 +128,46 @@ static void test_cli(void)
 	a = create(h, "c3", "p1", "[\"app\"]");
 	start(h, "c3");
 	struct answer x = bench_simple(h, PLUG_OP_DELETE, "c3", 0);
-	ok(x.ret == -EBUSY && strstr(x.err.msg, "cli: delete: container is running"), "%s", x.err.msg);
-	struct crisp_exec_args e = { .id = "c3", .exec_id = "e1", .process_json = "{\"args\":[\"exit\",\"9\"]}" };
+	ok(x.ret == -EBUSY && strstr(x.err.msg, "cli: delete: container is running"), "%s",
+	   x.err.msg);
+	struct crisp_exec_args e = { .id = "c3",
+				     .exec_id = "e1",
+				     .process_json = "{\"args\":[\"exit\",\"9\"]}" };
 	x = bench_ask(h, PLUG_OP_EXEC, &e);
 	ok(x.ret == 0 && bench_wait(x.pidfd) == W_EXITCODE(9, 0), "exec, exit 9");
 	e.exec_id = "e2";
 	e.process_json = "{\"args\":[\"/no/such\"]}";
 	x = bench_ask(h, PLUG_OP_EXEC, &e);
-	ok(x.ret == -EIO && strstr(x.err.msg, "/no/such: No such file"), "no such program: %s", x.err.msg);
+	ok(x.ret == -EIO && strstr(x.err.msg, "/no/such: No such file"), "no such program: %s",
+	   x.err.msg);
 	x = bench_simple(h, PLUG_OP_PIDS, "c3", 0);
 	ok(x.ret == 0 && atoi(x.data + 1) == a.pid, "pids %s", x.data);
 	ok(bench_kill(h, "c3", SIGTERM).ret == 0 && bench_wait(a.pidfd) == SIGTERM, "killed");
 	ok(bench_simple(h, PLUG_OP_DELETE, "c3", 0).ret == 0, "deleted after that");
-	ok(bench_ask(h, PLUG_OP_PORT_FORWARD, &(struct crisp_port_args){ .id = "c3" }).ret == -ENOSYS, "what it hasn't got");
+	ok(bench_ask(h, PLUG_OP_PORT_FORWARD, &(struct crisp_port_args){ .id = "c3" }).ret ==
+		   -ENOSYS,
+	   "what it hasn't got");
 }
 
 static void test_ends(void)
 {
-	struct plug_handler *h = bench_handler("ends", "fake",
-		"{\"hang\":[\"kill\",\"stats\"],\"twice\":[\"update\"],\"delay_ms\":{\"pause\":300},"
+	struct plug_handler *h = bench_handler(
+		"ends", "fake",
+		"{\"hang\":[\"kill\",\"stats\"],\"twice\":[\"update\"],\"delay_ms\":{\"pause\":300}"
+		","
 		"\"rules\":[{\"op\":\"resume\",\"errno\":16,\"refuse\":true},"
 		"{\"op\":\"start\",\"errno\":5,\"msg\":\"bad\\nnews\",\"times\":1}]}");
 	struct answer a = create(h, "c1", NULL, "[]");
 	struct answer x = start(h, "c1");
-	ok(x.ret == -EIO && !strcmp(x.err.msg, "ends: start: bad news"), "its own words on one line: %s", x.err.msg);
+	ok(x.ret == -EIO && !strcmp(x.err.msg, "ends: start: bad news"),
+	   "its own words on one line: %s", x.err.msg);
 	ok(start(h, "c1").ret == 0, "the second time");
 	x = bench_ask_in(h, PLUG_OP_KILL, &(struct crisp_kill_args){ .id = "c1" }, NULL, 100);
-	ok(x.ret == -ETIMEDOUT && strstr(x.err.msg, "no answer in 100 ms"), "deadline: %s", x.err.msg);
+	ok(x.ret == -ETIMEDOUT && strstr(x.err.msg, "no answer in 100 ms"), "deadline: %s",
+	   x.err.msg);
 	x = (struct answer){ 0 };
-	struct plug_call *c = plug_call(h, PLUG_OP_STATS, &(struct crisp_args){ .id = "c1" }, NULL, 0, bench_answer, &x);
+	struct plug_call *c = plug_call(h, PLUG_OP_STATS, &(struct crisp_args){ .id = "c1" }, NULL,
+					0, bench_answer, &x);
 	plug_call_cancel(c);
 	plug_call_cancel(c);
 	ok(x.count == 0, "not from inside");
@@ -163,7 +193,8 @@ static void test_program(void)
 	struct err e = { 0 };
 	static const char text[] = "#!/bin/sh\nexec sleep 1000\n";
 	file_replace(AT_FDCWD, script, text, sizeof(text) - 1, 0755, &e);
-	struct plug_handler *h = bench_handler("hang", "fake", pool_printf(bench.pool, "{\"program\":\"%s\"}", script));
+	struct plug_handler *h = bench_handler(
+		"hang", "fake", pool_printf(bench.pool, "{\"program\":\"%s\"}", script));
 	struct crisp_create_args c = { .id = "c1" };
 	struct answer x = bench_ask_in(h, PLUG_OP_CREATE, &c, NULL, 200);
 	ok(x.ret == -ETIMEDOUT, "a program that hangs: %s", x.err.msg);
@@ -182,9 +213,11 @@ static void test_program(void)
 static void test_serial(void)
 {
 	struct plug_handler *h = bench_handler("serial", "fake",
-		"{\"archetype\":\"serial\",\"rules\":[{\"op\":\"update\",\"id\":\"slow\",\"delay_ms\":100}]}");
+					       "{\"archetype\":\"serial\",\"rules\":[{\"op\":"
+					       "\"update\",\"id\":\"slow\",\"delay_ms\":100}]}");
 	ok(plug_can(h, CRISP_CAP_SERIALIZE_SANDBOX), "one at a time");
-	struct answer s = create(h, "slow", "p1", "[]"), q = create(h, "quick", "p1", "[]"), o = create(h, "other", "p2", "[]");
+	struct answer s = create(h, "slow", "p1", "[]"), q = create(h, "quick", "p1", "[]"),
+		      o = create(h, "other", "p2", "[]");
 	struct answer a = { 0 }, b = { 0 }, c = { 0 };
 	char id[] = "quick";
 	plug_update(h, "p1", &(struct crisp_update_args){ .id = "slow" }, 0, bench_answer, &a);
@@ -198,7 +231,9 @@ static void test_serial(void)
 	bench_simple(h, PLUG_OP_DELETE, "slow", CRISP_ARG_FORCE);
 	bench_simple(h, PLUG_OP_DELETE, "quick", CRISP_ARG_FORCE);
 	bench_simple(h, PLUG_OP_DELETE, "other", CRISP_ARG_FORCE);
-	ok(bench_wait(s.pidfd) == SIGKILL && bench_wait(q.pidfd) == SIGKILL && bench_wait(o.pidfd) == SIGKILL, "gone");
+	ok(bench_wait(s.pidfd) == SIGKILL && bench_wait(q.pidfd) == SIGKILL &&
+		   bench_wait(o.pidfd) == SIGKILL,
+	   "gone");
 }
 
 static bool await_exit(const char *id)
@@ -214,9 +249,12 @@ static void test_sandbox(const char *archetype)
 	snprintf(options, sizeof(options), "{\"archetype\":\"%s\"}", archetype);
 	struct plug_handler *h = bench_handler(archetype, "fake", options);
 	bool tty = plug_can(h, CRISP_CAP_TTY_ENGINE);
-	ok(plug_can(h, CRISP_CAP_SANDBOX_OWN | CRISP_CAP_EXIT_BY_ENGINE) && !plug_can(h, CRISP_CAP_PID_IS_HOST), "%s: caps", archetype);
+	ok(plug_can(h, CRISP_CAP_SANDBOX_OWN | CRISP_CAP_EXIT_BY_ENGINE) &&
+		   !plug_can(h, CRISP_CAP_PID_IS_HOST),
+	   "%s: caps", archetype);
 	bench.told = (struct told){ 0 };
-	struct answer box = bench_ask(h, PLUG_OP_SANDBOX_CREATE, &(struct crisp_sandbox_create_args){ .id = "pod" });
+	struct answer box = bench_ask(h, PLUG_OP_SANDBOX_CREATE,
+				      &(struct crisp_sandbox_create_args){ .id = "pod" });
 	ok(box.ret == 0 && box.pid > 1, "%s: sandbox, pid %d %s", archetype, box.pid, box.err.msg);
 
 	const char *fifo = pool_printf(bench.pool, "%s/%s.out", bench.dir, archetype);
@@ -237,28 +275,38 @@ static void test_sandbox(const char *archetype)
 		c.bundle = bench_bundle("c1", "[\"echo\",\"hi\"],\"terminal\":true");
 	struct answer a = bench_ask(h, PLUG_OP_CREATE, &c);
 	ok(a.ret == 0 && a.pid == 0, "%s: created, no pid of the host %s", archetype, a.err.msg);
-	a = bench_ask(h, PLUG_OP_START, &(struct crisp_start_args){ .id = "c1", .stdio = tty ? NULL : &io });
+	a = bench_ask(h, PLUG_OP_START,
+		      &(struct crisp_start_args){ .id = "c1", .stdio = tty ? NULL : &io });
 	ok(a.ret == 0, "%s: started %s", archetype, a.err.msg);
-	ok(await_exit("c1") && bench.told.wait_status == 0 && bench.told.exits == 1, "%s: it tells the exit", archetype);
+	ok(await_exit("c1") && bench.told.wait_status == 0 && bench.told.exits == 1,
+	   "%s: it tells the exit", archetype);
 	char text[64] = "";
-	ok(read(out[0], text, sizeof(text) - 1) > 0 && !strcmp(text, tty ? "hi\r\n" : "hi\n"), "%s: said %s", archetype, text);
+	ok(read(out[0], text, sizeof(text) - 1) > 0 && !strcmp(text, tty ? "hi\r\n" : "hi\n"),
+	   "%s: said %s", archetype, text);
 	if (out[1] >= 0)
 		close(out[1]);
 	close(out[0]);
 
 	create(h, "c2", "pod", "[\"app\"]");
 	start(h, "c2");
-	struct crisp_exec_args e = { .id = "c2", .exec_id = "e1", .process_json = "{\"args\":[\"exit\",\"9\"]}" };
+	struct crisp_exec_args e = { .id = "c2",
+				     .exec_id = "e1",
+				     .process_json = "{\"args\":[\"exit\",\"9\"]}" };
 	ok(bench_ask(h, PLUG_OP_EXEC, &e).ret == 0, "%s: exec", archetype);
-	ok(await_exit("c2") && !strcmp(bench.told.exec_id, "e1") && bench.told.wait_status == W_EXITCODE(9, 0), "%s: its exit", archetype);
+	ok(await_exit("c2") && !strcmp(bench.told.exec_id, "e1") &&
+		   bench.told.wait_status == W_EXITCODE(9, 0),
+	   "%s: its exit", archetype);
 	e.exec_id = "e2";
 	e.process_json = "{\"args\":[\"/no/such\"]}";
 	a = bench_ask(h, PLUG_OP_EXEC, &e);
 	ok(a.ret == -EINVAL, "%s: no such program: %s", archetype, a.err.msg);
-	a = bench_ask(h, PLUG_OP_ATTACH, &(struct crisp_attach_args){ .id = "c1", .sandbox_id = "pod" });
-	ok(a.ret == 0 && a.status == CRISP_STATUS_STOPPED && a.wait_status == 0, "%s: attach to what has ended", archetype);
+	a = bench_ask(h, PLUG_OP_ATTACH,
+		      &(struct crisp_attach_args){ .id = "c1", .sandbox_id = "pod" });
+	ok(a.ret == 0 && a.status == CRISP_STATUS_STOPPED && a.wait_status == 0,
+	   "%s: attach to what has ended", archetype);
 	ok(bench_simple(h, PLUG_OP_DELETE, "c1", 0).ret == 0, "%s: deleted", archetype);
-	ok(bench_simple(h, PLUG_OP_DELETE, "c1", 0).ret == -ENOENT, "%s: twice is not found", archetype);
+	ok(bench_simple(h, PLUG_OP_DELETE, "c1", 0).ret == -ENOENT, "%s: twice is not found",
+	   archetype);
 
 	if (tty) {
 		kill(box.pid, SIGKILL);
@@ -267,16 +315,21 @@ static void test_sandbox(const char *archetype)
 		ok(bench.told.gone == 1, "%s: the sandbox has died", archetype);
 		a = start(h, "c2");
 		ok(a.ret == -EHOSTDOWN, "%s: it is dead: %s", archetype, a.err.msg);
-		ok(bench_simple(h, PLUG_OP_DELETE, "c2", CRISP_ARG_FORCE).ret == 0, "%s: deleted all the same", archetype);
+		ok(bench_simple(h, PLUG_OP_DELETE, "c2", CRISP_ARG_FORCE).ret == 0,
+		   "%s: deleted all the same", archetype);
 	} else {
 		bench.told = (struct told){ 0 };
-		ok(bench_simple(h, PLUG_OP_SANDBOX_STOP, "pod", 0).ret == 0, "%s: stopped", archetype);
-		ok(await_exit("c2") && bench.told.wait_status == SIGKILL, "%s: and with it its containers", archetype);
+		ok(bench_simple(h, PLUG_OP_SANDBOX_STOP, "pod", 0).ret == 0, "%s: stopped",
+		   archetype);
+		ok(await_exit("c2") && bench.told.wait_status == SIGKILL,
+		   "%s: and with it its containers", archetype);
 		ok(bench_simple(h, PLUG_OP_DELETE, "c2", 0).ret == 0, "%s: deleted", archetype);
 	}
-	ok(bench_simple(h, PLUG_OP_SANDBOX_DELETE, "pod", 0).ret == 0, "%s: sandbox deleted", archetype);
+	ok(bench_simple(h, PLUG_OP_SANDBOX_DELETE, "pod", 0).ret == 0, "%s: sandbox deleted",
+	   archetype);
 	bench_wait(box.pidfd);
-	ok(bench_simple(h, PLUG_OP_SANDBOX_DELETE, "pod", 0).ret == -ENOENT, "%s: twice is not found", archetype);
+	ok(bench_simple(h, PLUG_OP_SANDBOX_DELETE, "pod", 0).ret == -ENOENT,
+	   "%s: twice is not found", archetype);
 	ok(bench.told.gone == tty, "%s: an orderly end is no news", archetype);
 }
 
@@ -284,7 +337,8 @@ static void test_sandbox(const char *archetype)
 static void test_restart(void)
 {
 	struct plug_handler *h = bench_handler("again", "fake", "{\"archetype\":\"sandbox\"}");
-	struct answer box = bench_ask(h, PLUG_OP_SANDBOX_CREATE, &(struct crisp_sandbox_create_args){ .id = "pod2" });
+	struct answer box = bench_ask(h, PLUG_OP_SANDBOX_CREATE,
+				      &(struct crisp_sandbox_create_args){ .id = "pod2" });
 	create(h, "c9", "pod2", "[\"exit\",\"5\"]");
 	bench_plug(NULL);
 	h = bench_handler("again", "fake", "{\"archetype\":\"sandbox\"}");
@@ -307,7 +361,8 @@ static void test_old(void)
 	bench_plug(pool_printf(bench.pool, "%s/t/unit", bench.build));
 	struct plug_handler *h = bench_handler("old", "plug_old", NULL);
 	ok(h->ready, "a plugin of an earlier minor: %s", h->reason);
-	ok(plug_has(h, PLUG_OP_DELETE) && !plug_has(h, PLUG_OP_EXEC) && !plug_has(h, PLUG_OP_DIAGNOSE),
+	ok(plug_has(h, PLUG_OP_DELETE) && !plug_has(h, PLUG_OP_EXEC) &&
+		   !plug_has(h, PLUG_OP_DIAGNOSE),
 	   "has the operations of its time");
 	struct answer a = create(h, "c1", NULL, "[]");
 	ok(a.ret == 0 && a.pid == 0 && a.pidfd == -1, "a short result reads as zeros");

@@ -22,8 +22,8 @@ struct old_result {
 
 static struct crisp_instance instance;
 
-static int old_open(const struct crisp_host *host, const char *options, struct crisp_instance **out, char *msg,
-		    uint32_t cap)
+static int old_open(const struct crisp_host *host, const char *options, struct crisp_instance **out,
+		    char *msg, uint32_t cap)
 {
 	instance.host = host;
 	*out = &instance;
@@ -36,17 +36,20 @@ static void old_close(struct crisp_instance *i)
 
 static int answer(struct crisp_instance *i, struct crisp_req *r, int err)
 {
-	struct old_result res = { .size = offsetof(struct old_result, pid) + sizeof(int32_t), .err = err };
+	struct old_result res = { .size = offsetof(struct old_result, pid) + sizeof(int32_t),
+				  .err = err };
 	i->host->done(r, (const struct crisp_result *)&res);
 	return 0;
 }
 
-static int old_create(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *a)
+static int old_create(struct crisp_instance *i, struct crisp_req *r,
+		      const struct crisp_create_args *a)
 {
 	return answer(i, r, 0);
 }
 
-static int old_start(struct crisp_instance *i, struct crisp_req *r, const struct crisp_start_args *a)
+static int old_start(struct crisp_instance *i, struct crisp_req *r,
+		     const struct crisp_start_args *a)
 {
 	return answer(i, r, -EBUSY);
 }
@@ -70,7 +73,10 @@ const struct crisp_engine *crisp_engine_v0(void)
 	if (!ops)
 		return NULL;
 	memcpy(ops, &full, OLD_SIZE);
-	engine = (struct crisp_engine){ .magic = CRISP_ENGINE_MAGIC, .size = sizeof(engine), .name = "old",
-					.minor = CRISP_ENGINE_MINOR, .ops = ops };
+	engine = (struct crisp_engine){ .magic = CRISP_ENGINE_MAGIC,
+					 .size = sizeof(engine),
+					 .name = "old",
+					 .minor = CRISP_ENGINE_MINOR,
+					 .ops = ops };
 	return &engine;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/pool.h"
+#include "core/config/config.h"
 #include "core/cri/rpc.h"
 #include "core/loop/slice.h"
 
@@ -52,6 +53,21 @@ static Cri__SwapUsage *swap_of(struct pool *p, const struct stats_sample *s)
 	return u;
 }
 
+static Cri__FilesystemUsage *layer_of(struct pool *p, const struct container *c)
+{
+	if (!c->rw_at_ns)
+		return NULL;
+	Cri__FilesystemUsage *u = pool_new_struct(p, Cri__FilesystemUsage);
+	*u = (Cri__FilesystemUsage)CRI__FILESYSTEM_USAGE__INIT;
+	u->timestamp = c->rw_at_ns;
+	u->fs_id = pool_new_struct(p, Cri__FilesystemIdentifier);
+	*u->fs_id = (Cri__FilesystemIdentifier)CRI__FILESYSTEM_IDENTIFIER__INIT;
+	u->fs_id->mountpoint = pool_printf(p, "%s/rw", c->model->g.config->root);
+	u->used_bytes = number(p, true, c->rw_bytes);
+	u->inodes_used = number(p, true, c->rw_inodes);
+	return u;
+}
+
 /* From the last sample. */
 static Cri__ContainerStats *stats_of(struct pool *p, struct container *c)
 {
@@ -70,6 +86,7 @@ static Cri__ContainerStats *stats_of(struct pool *p, struct container *c)
 	st->cpu = cpu_of(p, &c->stats);
 	st->memory = memory_of(p, &c->stats);
 	st->swap = swap_of(p, &c->stats);
+	st->writable_layer = layer_of(p, c);
 	return st;
 }
 
@@ -77,6 +94,7 @@ RPC(cri_container_stats)
 {
 	const Cri__ContainerStatsRequest *rq = (const void *)request;
 	struct cri *cri = grpc_user(call);
+	model_measure(cri->model);
 	struct container *c = model_container(cri->model, rq->container_id);
 	if (!c || c->state == CONTAINER_STATE_CREATING) {
 		struct err e = { 0 };
@@ -150,6 +168,7 @@ RPC(cri_list_container_stats)
 {
 	const Cri__ListContainerStatsRequest *rq = (const void *)request;
 	struct cri *cri = grpc_user(call);
+	model_measure(cri->model);
 	struct pool *pool = grpc_pool(call);
 	struct list_stats *l = pool_new_struct(pool, struct list_stats);
 	l->call = call;

@@ -64,6 +64,8 @@ struct model {
 	struct map pods, pod_names, containers, container_names;
 	struct list pod_list;		/* oldest first */
 	struct list container_list;	/* oldest first */
+	bool measuring;			/* writable layers, not again before: */
+	int64_t usage_next_ns;		/* CLOCK_MONOTONIC */
 	struct recovery *recovery;	/* while a restart is being taken up */
 };
 
@@ -145,6 +147,8 @@ struct container {
 	uint64_t oom_before;		/* OOM kills of the cgroup seen before the start */
 	bool oom_told;			/* by the engine */
 	struct stats_sample stats;
+	uint64_t rw_bytes, rw_inodes;	/* of the writable layer, as measured at rw_at_ns (0: never) */
+	int64_t rw_at_ns;
 
 	bool made;			/* known to the engine */
 	bool held;			/* its image is */
@@ -217,5 +221,7 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 			     exec_cb *done, void *data);
 void model_exec_leave(struct exec *x);
 
+/* Measure what writable layers hold, in the background, if it is time: somebody wants to know. */
+void model_measure(struct model *m);
 /* Sample its cgroup (cached for a second); c->stats has the numbers. */
 int model_sample(struct container *c, struct err *e);

@@ -14,6 +14,7 @@ static const struct job jobs[] = {
 	{ "sysctl", "sysctl NETNS KEY=VALUE...", job_sysctl },
 	{ "unpin", "unpin PATH...", job_unpin },
 	{ "rmtree", "rmtree PATH...", job_rmtree },
+	{ "usage", "usage DIR...: a line with bytes and inodes for each", job_usage_of },
 	{ "prepare", "prepare < REQUEST > REPLY (JSON, see core/work/prepare.h)", job_prepare },
 	{ 0 },
 };

@@ -7,6 +7,9 @@ cd "$(dirname "$0")" || exit 1
 critools || { echo "Bail out! crictl could not be built"; exit 1; }
 crictl() { "$critools/crictl" -c "$work/crictl.yaml" -r "unix://$sock" "$@" 2>"$work/crictl.err"; }
 : >"$work/crictl.yaml"
+layer_holds() {	# BYTES or more
+	[ "$(crictl stats -o json "$ctr" | jq -r '.stats[0].writableLayer.usedBytes.value // 0')" -ge "$1" ]
+}
 make_busybox
 leak_snapshot
 ok "crispd starts" crisp_start
@@ -34,6 +37,8 @@ for handler in runc crun; do
 	crictl exec -s "$ctr" sh -c 'exit 5' >/dev/null
 	ok "$handler: exec -s tells the exit code" has "$(cat "$work/crictl.err")" "5"
 	ok "$handler: stats" has "$(crictl stats -o json "$ctr")" usageCoreNanoSeconds
+	crictl exec -s "$ctr" dd if=/dev/zero of=/tmp/fill bs=1M count=3 >/dev/null
+	ok "$handler: stats tell what its writable layer holds" until_true 30 layer_holds 3145728
 	ok "$handler: inspectp has an address" has "$(crictl inspectp "$pod")" '"ip": "10.'
 	ok "$handler: stop" crictl stop -t 10 "$ctr"
 	state_of=$(crictl inspect "$ctr")

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/err.h"
@@ -89,12 +91,35 @@ static int read_layer(const uint8_t *bytes, size_t n, size_t step, char out[DIGE
 	return ret;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+/* Blocks that look like headers get a right checksum: otherwise hardly any mutation is read on. */
+static uint8_t *mend(const uint8_t *bytes, size_t n)
 {
+	uint8_t *copy = malloc(n + 1);
+	if (!copy)
+		abort();
+	memcpy(copy, bytes, n);
+	for (size_t at = 0; at + 512 <= n; at += 512) {
+		char text[8];
+		unsigned sum = 0;
+		if (memcmp(copy + at + 257, "ustar", 5))
+			continue;
+		memset(copy + at + 148, ' ', 8);
+		for (size_t i = 0; i < 512; i++)
+			sum += copy[at + i];
+		snprintf(text, sizeof(text), "%06o", sum);
+		memcpy(copy + at + 148, text, 7);
+	}
+	return copy;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t n)
+{
+	uint8_t *bytes = mend(input, n);
 	char whole[DIGEST_TEXT_MAX], cut[DIGEST_TEXT_MAX];
 	int ret = read_layer(bytes, n, n + 1, whole);
 	int again = read_layer(bytes, n, 7, cut);
 	if (ret == 0)
 		assert(again == 0 && !strcmp(whole, cut));
+	free(bytes);
 	return 0;
 }

@@ -30,7 +30,7 @@ struct spawner;
 /* All strings are copied; lists end with NULL and may be NULL. */
 struct image_mirror {
 	const char *host;		/* "docker.io", "registry.example:5000" */
-	const char *const *urls;	/* base URLs that are tried in order, the host itself last */
+	const char *const *urls; /* base URLs that are tried in order, the host itself last */
 };
 
 struct image_options {
@@ -73,8 +73,8 @@ struct image {
 
 /* Read the index, drop what a power cut may have torn, and delete leftovers in the background.
  * Fails when the root can't be used. */
-int image_store_open(struct loop *l, struct pool *p, struct spawner *s, const struct image_options *o,
-		     struct image_store **out, struct err *e);
+int image_store_open(struct loop *l, struct pool *p, struct spawner *s,
+		     const struct image_options *o, struct image_store **out, struct err *e);
 /* What may change while running: all but root. */
 void image_store_configure(struct image_store *st, const struct image_options *o);
 /* Call once at start, after every container that lives has taken its hold: layers that neither an
@@ -89,7 +89,8 @@ const struct image *image_next(struct image_store *st, const struct image *prev)
 /* By id, also one that was removed while held. */
 const struct image *image_held(struct image_store *st, const char *id);
 /* The configuration as the registry had it, for verbose answers: a small file of the store. */
-int image_config_json(struct image_store *st, const struct image *im, struct buf *out, struct err *e);
+int image_config_json(struct image_store *st, const struct image *im, struct buf *out,
+		      struct err *e);
 
 /* Holds are counted, and kept in memory alone: containers take them again after a restart,
  * before image_store_sweep().  -ENOENT when the image is gone. */
@@ -100,7 +101,8 @@ void image_release(struct image_store *st, const char *id);
 int image_remove(struct image_store *st, const char *ref, struct err *e);
 
 /* From counters.  mountpoint is the store's directory. */
-void image_fs_info(struct image_store *st, uint64_t *bytes, uint64_t *inodes, const char **mountpoint);
+void image_fs_info(struct image_store *st, uint64_t *bytes, uint64_t *inodes,
+		   const char **mountpoint);
 
 /* As in the CRI; any may be NULL. */
 struct image_auth {
@@ -127,8 +129,9 @@ typedef void image_done_cb(void *data, int ret, const char *image_id, const stru
  * asked for at the registry, so credentials are always tried.  done comes exactly once, never from
  * inside the call; the handle is gone after it.  progress may be NULL.
  */
-struct image_pull *image_pull(struct image_store *st, const char *ref, const struct image_auth *auth,
-			      image_progress_cb *progress, image_done_cb *done, void *data);
+struct image_pull *image_pull(struct image_store *st, const char *ref,
+			      const struct image_auth *auth, image_progress_cb *progress,
+			      image_done_cb *done, void *data);
 /* Import an OCI layout (directory or tar) or a docker archive (tar).  fd (borrowed) or, if that is
  * < 0, path; name (may be NULL) is given to an image that brings none.  An archive of several
  * images gives the id of the last one. */

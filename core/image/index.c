@@ -26,14 +26,15 @@ static void write_record(struct index *ix, struct json_out *o)
 	size_t len;
 	struct err e = { 0 };
 	const char *text = json_text(o, &len);
-	/* What can't be written (a full disk) is lost at the next start, not now: a pull is asked for
-	 * again, and layers that no record names are deleted. */
+	/* What can't be written (a full disk) is lost at the next start, not now: a pull is asked
+	 * for again, and layers that no record names are deleted. */
 	if (journal_append(ix->journal, text, len, &e) < 0)
 		log_error("the image index can't be written", "error", e.msg);
 	ix->dirty = true;
 }
 
-static void record(struct index *ix, const char *key, const char *value, const char *key2, const char *value2)
+static void record(struct index *ix, const char *key, const char *value, const char *key2,
+		   const char *value2)
 {
 	if (ix->loading)
 		return;
@@ -302,8 +303,9 @@ static struct stored_image *new_image(struct index *ix, const char *id)
 	return im;
 }
 
-struct stored_image *index_add_image(struct index *ix, const char *id, struct layer **layers, size_t n_layers,
-				     uint64_t config_bytes, const struct json *config)
+struct stored_image *index_add_image(struct index *ix, const char *id, struct layer **layers,
+				     size_t n_layers, uint64_t config_bytes,
+				     const struct json *config)
 {
 	struct stored_image *im = by_id(&ix->images, id);
 	struct layer *none[1] = { NULL };
@@ -314,7 +316,8 @@ struct stored_image *index_add_image(struct index *ix, const char *id, struct la
 		else
 			im = new_image(ix, id);
 		set_config(im->pool, config, &im->image.config);
-	} else if (im->n_layers == n_layers && !memcmp(im->layers, layers, n_layers * sizeof(*layers))) {
+	} else if (im->n_layers == n_layers &&
+		   !memcmp(im->layers, layers, n_layers * sizeof(*layers))) {
 		return im;	/* nothing new: a re-pull leaves no record */
 	}
 	use_layers(im, n_layers ? layers : none, n_layers);
@@ -402,7 +405,8 @@ static struct stored_image *find_by_digits(const struct index *ix, const char *r
 	if (n < SHORT_ID_MIN || n > 64 || strspn(hex, "0123456789abcdef") != n)
 		return NULL;
 	snprintf(key, sizeof(key), "sha256:%s", hex);
-	struct map_node *node = n == 64 ? map_get(&ix->images, key) : map_prefix(&ix->images, key, &many);
+	struct map_node *node =
+		n == 64 ? map_get(&ix->images, key) : map_prefix(&ix->images, key, &many);
 	return node ? container_of(node, struct stored_image, node) : NULL;
 }
 
@@ -458,8 +462,8 @@ static void load_image(struct index *ix, const struct json *j, const char *id)
 		whole = layers[i] != NULL;
 	}
 	if (whole)
-		index_add_image(ix, id, layers, json_len(list), (uint64_t)json_int(json_get(j, "bytes"), 0),
-				json_get(j, "config"));
+		index_add_image(ix, id, layers, json_len(list),
+				(uint64_t)json_int(json_get(j, "bytes"), 0), json_get(j, "config"));
 	pool_destroy(p);
 }
 
@@ -504,7 +508,8 @@ int index_open(struct index *ix, struct err *e)
 	int ret = journal_open(ix->pool, ix->dirfd, "log", handle_record, ix, &ix->journal, e);
 	ix->loading = false;
 	if (ret == 0 && journal_damaged(ix->journal))
-		log_warn("the image index had damaged lines", "lines", log_num(journal_damaged(ix->journal)));
+		log_warn("the image index had damaged lines", "lines",
+			 log_num(journal_damaged(ix->journal)));
 	return ret;
 }
 
@@ -539,7 +544,8 @@ static void end_line(struct rewrite *w, struct pool *p, struct json_out *o)
 	pool_destroy(p);
 }
 
-static void write_pair(struct rewrite *w, const char *key, const char *value, const char *key2, const char *value2)
+static void write_pair(struct rewrite *w, const char *key, const char *value, const char *key2,
+		       const char *value2)
 {
 	struct pool *p;
 	struct json_out *o = begin_line(&p);

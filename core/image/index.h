@@ -86,8 +86,9 @@ struct layer *index_add_layer(struct index *ix, const char *id, const char *diff
 void index_drop_layer(struct index *ix, struct layer *l);
 
 /* A new image, or the one that has this id, come back if it was removed. */
-struct stored_image *index_add_image(struct index *ix, const char *id, struct layer **layers, size_t n_layers,
-				     uint64_t config_bytes, const struct json *config);
+struct stored_image *index_add_image(struct index *ix, const char *id, struct layer **layers,
+				     size_t n_layers, uint64_t config_bytes,
+				     const struct json *config);
 void index_name(struct index *ix, const char *name, struct stored_image *im);
 /* Without names from now on; gone altogether when nobody holds it. */
 void index_remove(struct index *ix, struct stored_image *im);

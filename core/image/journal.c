@@ -60,7 +60,8 @@ static void replay_line(struct journal *j, const char *line, size_t n, journal_c
 {
 	struct pool *p = pool_new(NULL, "record");
 	const struct json *record;
-	if (line_ok(line, n) && json_parse(p, line + CRC_DIGITS + 1, n - CRC_DIGITS - 1, &record, NULL) == 0)
+	if (line_ok(line, n) &&
+	    json_parse(p, line + CRC_DIGITS + 1, n - CRC_DIGITS - 1, &record, NULL) == 0)
 		cb(data, record);
 	else
 		j->damaged++;
@@ -87,22 +88,26 @@ static int replay(struct journal *j, journal_cb *cb, void *data, struct err *e)
 		at = (size_t)(end - text.data) + 1;
 	}
 	j->size = at;
-	ret = at < text.len && ftruncate(j->fd->fd, (off_t)at) < 0 ? err_sys(e, "truncate %s", j->name) : 0;
+	ret = at < text.len && ftruncate(j->fd->fd, (off_t)at) < 0
+		      ? err_sys(e, "truncate %s", j->name)
+		      : 0;
 	buf_free(&text);
 	return ret;
 }
 
-static int open_file(struct journal *j, const char *name, int flags, struct pool_fd **out, struct err *e)
+static int open_file(struct journal *j, const char *name, int flags, struct pool_fd **out,
+		     struct err *e)
 {
-	int fd = openat(j->dirfd, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+	int fd = openat(j->dirfd, name,
+			O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
 	if (fd < 0)
 		return err_sys(e, "open %s", name);
 	*out = pool_fd(j->pool, fd);
 	return 0;
 }
 
-int journal_open(struct pool *p, int dirfd, const char *name, journal_cb *cb, void *data, struct journal **out,
-		 struct err *e)
+int journal_open(struct pool *p, int dirfd, const char *name, journal_cb *cb, void *data,
+		 struct journal **out, struct err *e)
 {
 	struct journal *j = pool_new_struct(p, struct journal);
 	j->pool = p;

@@ -4,7 +4,8 @@
  *	1c291ca3 {"name":"docker.io/library/x:latest","image":"sha256:..."}
  *
  * Appending is a write to the page cache: it outlives the process.  What is to outlive a power cut
- * is synced by a helper (journal_fd()).  A line that is torn or damaged is skipped at the next start.
+ * is synced by a helper (journal_fd()).  A line that is torn or damaged is skipped at the next
+ * start.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -18,8 +19,8 @@ struct pool;
 typedef void journal_cb(void *data, const struct json *record);
 
 /* Open or create name below dirfd (borrowed) and hand out the records in order. */
-int journal_open(struct pool *p, int dirfd, const char *name, journal_cb *cb, void *data, struct journal **out,
-		 struct err *e);
+int journal_open(struct pool *p, int dirfd, const char *name, journal_cb *cb, void *data,
+		 struct journal **out, struct err *e);
 /* text: one JSON object without a newline.  What could not be written whole leaves no trace. */
 int journal_append(struct journal *j, const char *text, size_t len, struct err *e);
 

@@ -3,8 +3,8 @@
  *
  *	waiting (PULLS_MAX run) --> running --> its exit --> committed, callers told --> gone
  *
- * Nothing of a pull is in the store before its exit: crisp-pull then has synced the layers, and they
- * are renamed into place.
+ * Nothing of a pull is in the store before its exit: crisp-pull then has synced the layers, and
+ * they are renamed into place.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,13 @@
 #include "core/image/store.h"
 #include "core/spawn/spawn.h"
 
-enum { PULLS_MAX = 8, READ_SIZE = 64 << 10, STAGED_MAX = 4096, STALL_MS = 300000, SILENCE_EXTRA_MS = 600000 };
+enum {
+	PULLS_MAX = 8,
+	READ_SIZE = 64 << 10,
+	STAGED_MAX = 4096,
+	STALL_MS = 300000,
+	SILENCE_EXTRA_MS = 600000
+};
 
 /* A caller. */
 struct image_pull {
@@ -113,9 +119,11 @@ static void conclude(struct worker *w, int ret)
 {
 	struct list *at;
 	if (ret < 0)
-		log_warn(w->load ? "import failed" : "pull failed", "image", w->name, "error", err_text(&w->err));
+		log_warn(w->load ? "import failed" : "pull failed", "image", w->name, "error",
+			 err_text(&w->err));
 	else
-		log_info(w->load ? "image imported" : "image pulled", "image", w->name, "id", w->id);
+		log_info(w->load ? "image imported" : "image pulled", "image", w->name, "id",
+			 w->id);
 	/* Nobody may join, or be told twice, from within a callback. */
 	w->key = NULL;
 	while ((at = list_pop(&w->callers))) {
@@ -138,7 +146,8 @@ static const char *keep(struct worker *w, const struct json *j, const char *name
 /* Below tmp, and nowhere else. */
 static bool plain_name(const char *s)
 {
-	return *s && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(s) && strlen(s) < 32;
+	return *s && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(s) &&
+	       strlen(s) < 32;
 }
 
 static int take_layer(struct worker *w, const struct json *j)
@@ -168,13 +177,17 @@ static int take_image(struct worker *w, const struct json *j)
 		w->images = pool_alloc(w->pool, STAGED_MAX * sizeof(*w->images));
 	struct staged_image *im = &w->images[w->n_images++];
 	*im = (struct staged_image){
-		.id = keep(w, j, "id"), .manifest = keep(w, j, "manifest"), .config_file = keep(w, j, "config_file"),
-		.names = json_get(j, "names"), .layers = json_get(j, "layers"),
+		.id = keep(w, j, "id"),
+		.manifest = keep(w, j, "manifest"),
+		.config_file = keep(w, j, "config_file"),
+		.names = json_get(j, "names"),
+		.layers = json_get(j, "layers"),
 		.bytes = (uint64_t)json_int(json_get(j, "bytes"), 0),
 	};
 	const char *config = json_str(json_get(j, "config"));
 	if (!config || json_parse(w->pool, config, strlen(config), &im->config, &w->err) < 0)
-		return err_set(&w->err, EPROTO, "crisp-pull named an image without its configuration");
+		return err_set(&w->err, EPROTO,
+			       "crisp-pull named an image without its configuration");
 	if (!image_digest_valid(im->id) || !plain_name(im->config_file) ||
 	    (*im->manifest && !image_digest_valid(im->manifest)))
 		return err_set(&w->err, EPROTO, "crisp-pull named a bad image");
@@ -220,7 +233,8 @@ static void take_line(struct worker *w, const char *line, size_t len)
 	} else if (!strcmp(event, "error")) {
 		const char *words = json_str(json_get(j, "message"));
 		int64_t code = json_int(json_get(j, "code"), EIO);
-		err_set(&w->err, code > 0 && code < 4096 ? (int)code : EIO, "%s", words ? words : "it failed");
+		err_set(&w->err, code > 0 && code < 4096 ? (int)code : EIO, "%s",
+			words ? words : "it failed");
 	}
 	if (!wanted)
 		pool_destroy(p);
@@ -264,8 +278,8 @@ static uint64_t stall_ms(const struct image_store *st)
 static void watch_silence(struct worker *w)
 {
 	/* It notices a stalled network itself; this is for itself stalling, on a dead disk say. */
-	loop_timer_start(&w->silence, w->store->loop, w->pool, stall_ms(w->store) + SILENCE_EXTRA_MS, 0,
-			 handle_silence, w);
+	loop_timer_start(&w->silence, w->store->loop, w->pool,
+			 stall_ms(w->store) + SILENCE_EXTRA_MS, 0, handle_silence, w);
 }
 
 static void handle_events(struct loop_io *io, int events)
@@ -290,7 +304,8 @@ static int commit_layer(struct worker *w, struct staged_layer *s)
 	snprintf(to, sizeof(to), "layers/%016llx", (unsigned long long)st->index.next_layer);
 	if (renameat(st->index.dirfd, from, st->index.dirfd, to) < 0)
 		return err_sys(&w->err, "move layer %s into the store", s->diff);
-	s->layer = index_add_layer(&st->index, NULL, s->diff, s->blob, s->chain, s->bytes, s->inodes);
+	s->layer =
+		index_add_layer(&st->index, NULL, s->diff, s->blob, s->chain, s->bytes, s->inodes);
 	return 0;
 }
 
@@ -339,13 +354,15 @@ static int commit_image(struct worker *w, const struct staged_image *s)
 	for (size_t i = 0; i < n; i++) {
 		layers[i] = layer_of(w, json_at(s->layers, i));
 		if (!layers[i])
-			return err_set(&w->err, EPROTO, "crisp-pull named a layer that is not there");
+			return err_set(&w->err, EPROTO,
+				       "crisp-pull named a layer that is not there");
 	}
 	snprintf(from, sizeof(from), "%s/%s", w->tmp, s->config_file);
 	snprintf(to, sizeof(to), "config/%.140s", strchr(s->id, ':') + 1);
 	if (renameat(st->index.dirfd, from, st->index.dirfd, to) < 0)
 		return err_sys(&w->err, "move the configuration of %s into the store", s->id);
-	struct stored_image *im = index_add_image(&st->index, s->id, layers, n, s->bytes, s->config);
+	struct stored_image *im =
+		index_add_image(&st->index, s->id, layers, n, s->bytes, s->config);
 	name_image(w, s, im);
 	snprintf(w->id, sizeof(w->id), "%s", s->id);
 	return 0;
@@ -557,7 +574,8 @@ static struct worker *worker_new(struct image_store *st, const char *name)
 	return w;
 }
 
-static struct image_pull *caller_new(struct worker *w, image_progress_cb *progress, image_done_cb *done, void *data)
+static struct image_pull *caller_new(struct worker *w, image_progress_cb *progress,
+				     image_done_cb *done, void *data)
 {
 	struct pool *p = pool_new(w->store->pool, "pull caller");
 	struct image_pull *c = pool_new_struct(p, struct image_pull);
@@ -584,12 +602,15 @@ static void enqueue(struct worker *w)
 
 static const char *key_of(struct pool *p, const char *name, const struct image_auth *a)
 {
-	const char *parts[] = { a->username, a->password, a->auth, a->server_address, a->identity_token,
-				a->registry_token };
+	const char *parts[] = {
+		a->username, a->password, a->auth, a->server_address, a->identity_token,
+		a->registry_token,
+	};
 	char *key = pool_strdup(p, name);
 	/* Lengths make it unambiguous. */
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
-		key = pool_printf(p, "%s|%zu:%s", key, parts[i] ? strlen(parts[i]) : 0, parts[i] ? parts[i] : "");
+		key = pool_printf(p, "%s|%zu:%s", key, parts[i] ? strlen(parts[i]) : 0,
+				  parts[i] ? parts[i] : "");
 	return key;
 }
 
@@ -608,14 +629,18 @@ static struct worker *find_worker(struct image_store *st, const char *key)
 static void copy_auth(struct worker *w, const struct image_auth *a)
 {
 	w->auth = (struct image_auth){
-		pool_strdup(w->pool, a->username), pool_strdup(w->pool, a->password), pool_strdup(w->pool, a->auth),
-		pool_strdup(w->pool, a->server_address), pool_strdup(w->pool, a->identity_token),
-		pool_strdup(w->pool, a->registry_token),
+		.username = pool_strdup(w->pool, a->username),
+		.password = pool_strdup(w->pool, a->password),
+		.auth = pool_strdup(w->pool, a->auth),
+		.server_address = pool_strdup(w->pool, a->server_address),
+		.identity_token = pool_strdup(w->pool, a->identity_token),
+		.registry_token = pool_strdup(w->pool, a->registry_token),
 	};
 }
 
-struct image_pull *image_pull(struct image_store *st, const char *ref, const struct image_auth *auth,
-			      image_progress_cb *progress, image_done_cb *done, void *data)
+struct image_pull *image_pull(struct image_store *st, const char *ref,
+			      const struct image_auth *auth, image_progress_cb *progress,
+			      image_done_cb *done, void *data)
 {
 	static const struct image_auth nobody;
 	struct worker *w = worker_new(st, ref ? ref : "");

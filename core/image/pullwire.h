@@ -15,8 +15,9 @@
  *		  "unpackers": n, "stall_ms": n }
  *	events	{ "event": "progress", "stage", "done", "total", "layers_done", "layers" }
  *		{ "event": "layer", "dir": below tmp, "diff", "blob", "bytes", "inodes", "chain" }
- *		{ "event": "image", "id", "manifest": digest or null, "names": [...], "bytes": of config,
- *		  "config_file": below tmp, "config": JSON of the used fields as a string,
+ *		{ "event": "image", "id", "manifest": digest or null, "names": [...],
+ *		  "bytes": of config, "config_file": below tmp,
+ *		  "config": JSON of the used fields as a string,
  *		  "layers": [{ "id" } or { "dir" }], lowest first }
  *		{ "event": "done" }
  *		{ "event": "error", "code": errno, "message" }

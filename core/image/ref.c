@@ -73,14 +73,16 @@ static bool host_valid(const char *host)
 	const char *port;
 	if (*host == '[') {
 		const char *end = strchr(host, ']');
-		if (!end || end == host + 1 || strspn(host + 1, "0123456789abcdefABCDEF:.") != (size_t)(end - host - 1))
+		if (!end || end == host + 1 ||
+		    strspn(host + 1, "0123456789abcdefABCDEF:.") != (size_t)(end - host - 1))
 			return false;
 		port = end + 1;
 	} else {
 		size_t n = 0;
 		while (is_alnum(host[n]) || host[n] == '.' || host[n] == '-')
 			n++;
-		if (!n || host[0] == '-' || host[0] == '.' || host[n - 1] == '-' || host[n - 1] == '.')
+		if (!n || host[0] == '-' || host[0] == '.' || host[n - 1] == '-' ||
+		    host[n - 1] == '.')
 			return false;
 		port = host + n;
 	}
@@ -158,7 +160,8 @@ int image_ref_parse(struct pool *p, const char *text, struct image_ref *out, str
 		return err_set(e, EINVAL, "image reference \"%s\": bad repository name", text);
 	out->repo = pool_printf(p, "%s/%s", out->host, out->path);
 	if (strlen(out->repo) > REPO_MAX)
-		return err_set(e, EINVAL, "image reference \"%s\": repository name is too long", text);
+		return err_set(e, EINVAL, "image reference \"%s\": repository name is too long",
+			       text);
 	out->name = out->digest ? pool_printf(p, "%s@%s", out->repo, out->digest) :
 				  pool_printf(p, "%s:%s", out->repo, out->tag);
 	return 0;

@@ -17,8 +17,8 @@ struct image_ref {
 	const char *host;	/* "docker.io" */
 	const char *path;	/* "library/busybox" */
 	const char *repo;	/* "docker.io/library/busybox" */
-	const char *tag;	/* "latest" when neither tag nor digest was given; else NULL if none */
-	const char *digest;	/* "sha256:<hex>" or NULL; when set it decides and the tag is idle */
+	const char *tag;    /* "latest" when neither tag nor digest was given; else NULL if none */
+	const char *digest; /* "sha256:<hex>" or NULL; when set it decides and the tag is idle */
 	const char *name;	/* canonical: repo@digest when there is a digest, else repo:tag */
 };
 

@@ -1,8 +1,9 @@
 /*
- * The image store.  Order is what makes it safe: a layer is synced by crisp-pull before it is renamed
- * into layers/ and named in the journal; what the journal names no longer is renamed into trash/ and
- * deleted only after the journal was synced.  So whatever instant the power goes, an image that is
- * listed is whole, and at start the rest is garbage: tmp/, trash/, layers without a record.
+ * The image store.  Order is what makes it safe: a layer is synced by crisp-pull before it is
+ * renamed into layers/ and named in the journal; what the journal names no longer is renamed into
+ * trash/ and deleted only after the journal was synced.  So whatever instant the power goes, an
+ * image that is listed is whole, and at start the rest is garbage: tmp/, trash/, layers without a
+ * record.
  */
 #include "core/image/store.h"
 
@@ -140,7 +141,8 @@ static void maybe_rewrite(struct image_store *st)
 	struct journal *j = st->index.journal;
 	struct err e = { 0 };
 	uint64_t size = journal_size(j);
-	if (size < REWRITE_SIZE || size / REWRITE_RECORD < index_live(&st->index) || journal_rewrite_fd(j) >= 0)
+	if (size < REWRITE_SIZE || size / REWRITE_RECORD < index_live(&st->index) ||
+	    journal_rewrite_fd(j) >= 0)
 		return;
 	int ret = journal_rewrite_begin(j, &e);
 	if (ret == 0)
@@ -162,7 +164,8 @@ static void start_sync(struct image_store *st)
 	fds[n++] = (struct spawn_fd){ journal_fd(st->index.journal), PULLWIRE_SYNC + 1 };
 	fds[n++] = (struct spawn_fd){ st->index.dirfd, PULLWIRE_SYNC + 2 };
 	if (journal_rewrite_fd(st->index.journal) >= 0)
-		fds[n++] = (struct spawn_fd){ journal_rewrite_fd(st->index.journal), PULLWIRE_SYNC + 3 };
+		fds[n++] =
+			(struct spawn_fd){ journal_rewrite_fd(st->index.journal), PULLWIRE_SYNC + 3 };
 	const char *program = store_pull_program(st, p);
 	const char *argv[] = { program, "sync", pool_printf(p, "%zu", n), NULL };
 	struct spawn_plan plan = SPAWN_PLAN_INIT;
@@ -249,7 +252,9 @@ void image_store_sweep(struct image_store *st)
 
 static int make_dirs(struct image_store *st, struct err *e)
 {
-	static const char *const dirs[] = { "layers", "config", "tmp", "trash", "trash.now", "empty" };
+	static const char *const dirs[] = {
+		"layers", "config", "tmp", "trash", "trash.now", "empty",
+	};
 	/* Not for others' eyes, yet passable: an engine in a user namespace goes through it. */
 	int ret = file_mkdirs(st->index.dir, 0711, e);
 	if (ret < 0)
@@ -270,13 +275,15 @@ static int make_dirs(struct image_store *st, struct err *e)
 }
 
 /* Throw away the entries of a directory of ours, but those that keep names. */
-static void discard_entries(struct image_store *st, const char *dir, bool (*keep)(struct image_store *, const char *))
+static void discard_entries(struct image_store *st, const char *dir,
+			    bool (*keep)(struct image_store *, const char *))
 {
 	int fd = openat(st->index.dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_closedir DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	char path[PATH_MAX];
 	for (struct dirent *ent; d && (ent = readdir(d));) {
-		if (!strcmp(ent->d_name, ".") || !strcmp(ent->d_name, "..") || (keep && keep(st, ent->d_name)))
+		if (!strcmp(ent->d_name, ".") || !strcmp(ent->d_name, "..") ||
+		    (keep && keep(st, ent->d_name)))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, ent->d_name);
 		store_discard(st, path);
@@ -317,8 +324,8 @@ static void release_store(struct pool_res *r)
 	index_close(&st->index);
 }
 
-int image_store_open(struct loop *l, struct pool *parent, struct spawner *s, const struct image_options *o,
-		     struct image_store **out, struct err *e)
+int image_store_open(struct loop *l, struct pool *parent, struct spawner *s,
+		     const struct image_options *o, struct image_store **out, struct err *e)
 {
 	struct pool *p = pool_new(parent, "image store");
 	struct image_store *st = pool_new_struct(p, struct image_store);
@@ -362,7 +369,8 @@ const struct image *image_find(struct image_store *st, const char *ref)
 const struct image *image_next(struct image_store *st, const struct image *prev)
 {
 	struct list *head = &st->index.image_list;
-	struct list *next = prev ? container_of(prev, struct stored_image, image)->link.next : head->next;
+	struct list *next =
+		prev ? container_of(prev, struct stored_image, image)->link.next : head->next;
 	return next == head ? NULL : &container_of(next, struct stored_image, link)->image;
 }
 
@@ -372,11 +380,13 @@ const struct image *image_held(struct image_store *st, const char *id)
 	return im ? &im->image : NULL;
 }
 
-int image_config_json(struct image_store *st, const struct image *im, struct buf *out, struct err *e)
+int image_config_json(struct image_store *st, const struct image *im, struct buf *out,
+		      struct err *e)
 {
 	char path[160];
 	snprintf(path, sizeof(path), "config/%.140s", strchr(im->id, ':') + 1);
-	return err_wrap(e, file_read(st->index.dirfd, path, PULLWIRE_CONFIG_MAX, out, e), "image %s", im->id);
+	return err_wrap(e, file_read(st->index.dirfd, path, PULLWIRE_CONFIG_MAX, out, e),
+			"image %s", im->id);
 }
 
 int image_hold(struct image_store *st, const char *id)
@@ -403,7 +413,8 @@ int image_remove(struct image_store *st, const char *ref, struct err *e)
 	struct stored_image *im = index_find(&st->index, ref);
 	if (!im)
 		return 0;
-	log_info("image removed", "image", im->image.id, "held", im->holds ? log_num(im->holds) : NULL);
+	log_info("image removed", "image", im->image.id, "held",
+		 im->holds ? log_num(im->holds) : NULL);
 	if (!im->holds)
 		drop_config(st, im->image.id);
 	index_remove(&st->index, im);
@@ -411,7 +422,8 @@ int image_remove(struct image_store *st, const char *ref, struct err *e)
 	return 0;
 }
 
-void image_fs_info(struct image_store *st, uint64_t *bytes, uint64_t *inodes, const char **mountpoint)
+void image_fs_info(struct image_store *st, uint64_t *bytes, uint64_t *inodes,
+		   const char **mountpoint)
 {
 	*bytes = st->index.bytes;
 	*inodes = st->index.inodes;

@@ -37,7 +37,8 @@ static void release_map(struct pool_res *r)
 }
 
 /* Older docker archives share a layer by a link from one image's folder to another's. */
-static const char *link_target(struct archive *a, const char *name, const char *link, bool hard, struct err *e)
+static const char *link_target(struct archive *a, const char *name, const char *link, bool hard,
+			       struct err *e)
 {
 	char clean[TAR_NAME_MAX + 1];
 	const char *slash = strrchr(name, '/');
@@ -131,7 +132,8 @@ int archive_open(struct pool *p, int source, bool is_dir, struct archive **out, 
 
 bool archive_has(struct archive *a, const char *name)
 {
-	return a->is_dir ? faccessat(a->fd, name, F_OK, 0) == 0 : map_get(&a->entries, name) != NULL;
+	return a->is_dir ? faccessat(a->fd, name, F_OK, 0) == 0
+			 : map_get(&a->entries, name) != NULL;
 }
 
 static int find_in_dir(struct archive *a, const char *name, struct archive_file *out, struct err *e)
@@ -182,7 +184,8 @@ int archive_read(struct archive *a, const char *name, size_t max, struct buf *ou
 	for (size_t done = 0; done < f.size;) {
 		ssize_t n = pread(f.fd, to + done, f.size - done, (off_t)(f.offset + done));
 		if (n <= 0)
-			return n < 0 ? err_sys(e, "read %s", name) : err_set(e, EBADMSG, "%s is cut off", name);
+			return n < 0 ? err_sys(e, "read %s", name)
+				     : err_set(e, EBADMSG, "%s is cut off", name);
 		done += (size_t)n;
 	}
 	out->len += f.size;

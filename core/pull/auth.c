@@ -91,7 +91,9 @@ void challenge_parse(struct pool *p, const char *s, struct challenge *out)
 
 const char *auth_server_host(struct pool *p, const char *address)
 {
-	static const char *const hub[] = { "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com" };
+	static const char *const hub[] = {
+		"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com",
+	};
 	const char *scheme = strstr(address, "://");
 	if (scheme)
 		address = scheme + 3;
@@ -109,8 +111,10 @@ static bool is_given(const struct credentials *c)
 
 static void read_entry(struct pool *p, const struct json *j, struct credentials *out)
 {
-	const char *auth = json_str(json_get(j, "auth")), *token = json_str(json_get(j, "identitytoken"));
-	const char *user = json_str(json_get(j, "username")), *password = json_str(json_get(j, "password"));
+	const char *auth = json_str(json_get(j, "auth")),
+		   * token = json_str(json_get(j, "identitytoken"));
+	const char *user = json_str(json_get(j, "username")),
+		   * password = json_str(json_get(j, "password"));
 	*out = (struct credentials){ 0 };
 	if (token && *token)
 		out->identity_token = pool_strdup(p, token);
@@ -136,7 +140,8 @@ static bool find_in_file(struct pool *p, const char *text, const char *host, con
 		if (strcasecmp(auth_server_host(p, key), host))
 			continue;
 		const char *scheme = strstr(key, "://");
-		const char *slash = scheme ? NULL : strchr(key, '/');	/* a URL's path means nothing */
+		const char *slash =
+			scheme ? NULL : strchr(key, '/'); /* a URL's path means nothing */
 		size_t n = slash ? strlen(slash + 1) : 0;
 		if (n && (strncmp(path, slash + 1, n) || (path[n] && path[n] != '/')))
 			continue;
@@ -195,19 +200,24 @@ static int read_token(struct pool *p, const struct buf *body, const char **out, 
 	return 0;
 }
 
-static int ask(struct pool *p, struct http *h, const char *url, const char *authorization, const char *post,
-	       bool plain, const char **out, int *status, struct err *e)
+static int ask(struct pool *p, struct http *h, const char *url, const char *authorization,
+	       const char *post, bool plain, const char **out, int *status, struct err *e)
 {
 	struct http_call c = {
-		.url = url, .authorization = authorization, .post = post, .plain = plain, .max = TOKEN_REPLY_MAX,
+		.url = url,
+		.authorization = authorization,
+		.post = post,
+		.plain = plain,
+		.max = TOKEN_REPLY_MAX,
 	};
 	int ret = http_do(h, &c, e);
 	*status = c.status;
 	if (ret == 0 && c.ret < 0)
-		ret = err_set(e, -c.ret, "%stoken server %s: %s", c.unreachable ? "RegistryUnavailable: " : "", url,
-			      err_text(&c.err));
+		ret = err_set(e, -c.ret, "%stoken server %s: %s",
+			      c.unreachable ? "RegistryUnavailable: " : "", url, err_text(&c.err));
 	else if (ret == 0 && c.status / 100 != 2)
-		ret = err_set(e, c.status / 100 == 4 ? EACCES : EIO, "token server %s: HTTP %d", url, c.status);
+		ret = err_set(e, c.status / 100 == 4 ? EACCES : EIO, "token server %s: HTTP %d",
+			      url, c.status);
 	else if (ret == 0)
 		ret = read_token(p, &c.body, out, e);
 	http_end(h, &c);
@@ -221,8 +231,10 @@ int auth_token(struct pool *p, struct http *h, const struct challenge *ch, const
 	int status;
 	if (!ch->realm || (strncasecmp(ch->realm, "https://", 8) &&
 			   !(plain && !strncasecmp(ch->realm, "http://", 7))))
-		return err_set(e, EACCES, "token server \"%s\": not an https URL", ch->realm ? ch->realm : "");
-	const char *scope = ch->scope && *ch->scope ? ch->scope : pool_printf(p, "repository:%s:pull", path);
+		return err_set(e, EACCES, "token server \"%s\": not an https URL",
+			       ch->realm ? ch->realm : "");
+	const char *scope =
+		ch->scope && *ch->scope ? ch->scope : pool_printf(p, "repository:%s:pull", path);
 	bool refresh = c && c->identity_token;
 	add_parameter(&query, "service", ch->service);
 	add_parameter(&query, "scope", scope);
@@ -237,6 +249,8 @@ int auth_token(struct pool *p, struct http *h, const struct challenge *ch, const
 	buf_free(&query);
 	if (refresh)
 		return ask(p, h, ch->realm, NULL, text, plain, out, &status, e);
-	const char *url = pool_printf(p, "%s%c%s", ch->realm, strchr(ch->realm, '?') ? '&' : '?', text);
-	return ask(p, h, url, c && c->username ? auth_basic(p, c) : NULL, NULL, plain, out, &status, e);
+	const char *url =
+		pool_printf(p, "%s%c%s", ch->realm, strchr(ch->realm, '?') ? '&' : '?', text);
+	return ask(p, h, url, c && c->username ? auth_basic(p, c) : NULL, NULL, plain, out, &status,
+		   e);
 }

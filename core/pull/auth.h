@@ -18,8 +18,8 @@ struct challenge {
 /* Header values, one a line. */
 void challenge_parse(struct pool *p, const char *text, struct challenge *out);
 
-/* The host:port that a server address, URL or auth file key means; Docker Hub's several names become
- * "docker.io". */
+/* The host:port that a server address, URL or auth file key means; Docker Hub's several names
+ * become "docker.io". */
 const char *auth_server_host(struct pool *p, const char *address);
 
 /* What the request or the auth file has for host; path is the repository.  false: nothing. */

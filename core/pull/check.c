@@ -59,7 +59,9 @@ static int listen_somewhere(uint16_t *port)
 static bool can_connect(uint16_t port)
 {
 	struct sockaddr_in a = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port),
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons(port),
 	};
 	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	return fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
@@ -74,7 +76,7 @@ static bool can_open(const char *path, int flags)
 static bool can_exec(void)
 {
 	char *argv[] = { "true", NULL }, *envp[] = { NULL };
-	execve("/bin/true", argv, envp);	/* on success this check is over, and counted short */
+	execve("/bin/true", argv, envp); /* on success this check is over, and counted short */
 	return false;
 }
 
@@ -117,10 +119,13 @@ static void try_unpack(const struct scene *s)
 	say(role, "writes in its folder", can_open("/file", O_WRONLY | O_CREAT));
 	say(role, "makes a whiteout", mknodat(AT_FDCWD, "/gone", S_IFCHR, makedev(0, 0)) == 0);
 	say(role, "gives files away", fchownat(AT_FDCWD, "/file", 1000, 1000, 0) == 0);
-	say(role, "cannot climb out of its folder", !can_open("../../../../../../../../etc/passwd", O_RDONLY));
-	say(role, "cannot open a socket", socket(AF_INET, SOCK_STREAM, 0) < 0 && socket(AF_UNIX, SOCK_DGRAM, 0) < 0);
+	say(role, "cannot climb out of its folder",
+	    !can_open("../../../../../../../../etc/passwd", O_RDONLY));
+	say(role, "cannot open a socket",
+	    socket(AF_INET, SOCK_STREAM, 0) < 0 && socket(AF_UNIX, SOCK_DGRAM, 0) < 0);
 	say(role, "cannot make memory executable",
-	    mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+	    mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+		    MAP_FAILED);
 	try_common(s, role);
 }
 
@@ -160,7 +165,8 @@ static void try_fetch(const struct scene *s)
 }
 
 /* The child's results come back through its exit code and the shared page. */
-static void in_child(const struct scene *s, void (*try)(const struct scene *s), const char *role, int want)
+static void in_child(const struct scene *s, void (*try)(const struct scene *s), const char *role,
+		     int want)
 {
 	int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status = 0, before = count;

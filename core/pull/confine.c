@@ -103,11 +103,28 @@ static int ruleset_enforce(int ruleset, struct err *e)
 
 /* What name resolution and TLS read. */
 static const char *const network_files[] = {
-	"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf",
-	"/etc/services", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates",
-	"/usr/local/share/ca-certificates", "/etc/localtime", "/usr/share/zoneinfo", "/etc/ld.so.cache",
-	"/run/systemd/resolve", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64",
-	"/dev/null", "/dev/urandom",
+	"/etc/resolv.conf",
+	"/etc/hosts",
+	"/etc/host.conf",
+	"/etc/nsswitch.conf",
+	"/etc/gai.conf",
+	"/etc/services",
+	"/etc/ssl",
+	"/etc/pki",
+	"/etc/ca-certificates",
+	"/usr/share/ca-certificates",
+	"/usr/local/share/ca-certificates",
+	"/etc/localtime",
+	"/usr/share/zoneinfo",
+	"/etc/ld.so.cache",
+	"/run/systemd/resolve",
+	"/usr/lib",
+	"/usr/lib64",
+	"/usr/local/lib",
+	"/lib",
+	"/lib64",
+	"/dev/null",
+	"/dev/urandom",
 };
 
 static void allow_network_files(int ruleset)
@@ -146,12 +163,13 @@ static int become_nobody(struct err *e)
 /* -- seccomp -- */
 
 static const uint16_t common_calls[] = {
-	__NR_read, __NR_write, __NR_close, __NR_futex, __NR_fstat, __NR_newfstatat, __NR_lseek, __NR_brk,
-	__NR_munmap, __NR_mremap, __NR_madvise, __NR_fcntl, __NR_openat, __NR_exit, __NR_exit_group,
-	__NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_rt_sigaction, __NR_sigaltstack, __NR_restart_syscall,
-	__NR_getrandom, __NR_clock_gettime, __NR_clock_nanosleep, __NR_getpid, __NR_gettid,
-	__NR_sched_yield, __NR_pread64, __NR_readv, __NR_writev, __NR_getdents64, __NR_set_robust_list,
-	__NR_ppoll, __NR_getuid, __NR_geteuid, __NR_getgid, __NR_getegid, __NR_rseq,
+	__NR_read, __NR_write, __NR_close, __NR_futex, __NR_fstat, __NR_newfstatat, __NR_lseek,
+	__NR_brk, __NR_munmap, __NR_mremap, __NR_madvise, __NR_fcntl, __NR_openat, __NR_exit,
+	__NR_exit_group, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_rt_sigaction,
+	__NR_sigaltstack, __NR_restart_syscall, __NR_getrandom, __NR_clock_gettime,
+	__NR_clock_nanosleep, __NR_getpid, __NR_gettid, __NR_sched_yield, __NR_pread64,
+	__NR_readv, __NR_writev, __NR_getdents64, __NR_set_robust_list, __NR_ppoll, __NR_getuid,
+	__NR_geteuid, __NR_getgid, __NR_getegid, __NR_rseq,
 #ifdef __NR_poll
 	__NR_poll,
 #endif
@@ -159,9 +177,9 @@ static const uint16_t common_calls[] = {
 };
 
 static const uint16_t unpack_calls[] = {
-	__NR_openat2, __NR_pwrite64, __NR_mkdirat, __NR_mknodat, __NR_symlinkat, __NR_linkat, __NR_unlinkat,
-	__NR_readlinkat, __NR_fchown, __NR_fchownat, __NR_fchmod, __NR_fchmodat, __NR_utimensat,
-	__NR_fsetxattr, __NR_ftruncate, __NR_sync_file_range,
+	__NR_openat2, __NR_pwrite64, __NR_mkdirat, __NR_mknodat, __NR_symlinkat, __NR_linkat,
+	__NR_unlinkat, __NR_readlinkat, __NR_fchown, __NR_fchownat, __NR_fchmod, __NR_fchmodat,
+	__NR_utimensat, __NR_fsetxattr, __NR_ftruncate, __NR_sync_file_range,
 };
 
 static const uint16_t load_calls[] = { __NR_recvmsg, __NR_splice, __NR_faccessat,
@@ -171,13 +189,14 @@ static const uint16_t load_calls[] = { __NR_recvmsg, __NR_splice, __NR_faccessat
 };
 
 static const uint16_t fetch_calls[] = {
-	__NR_connect, __NR_bind, __NR_getsockname, __NR_getpeername, __NR_getsockopt, __NR_setsockopt,
-	__NR_sendto, __NR_recvfrom, __NR_sendmsg, __NR_recvmsg, __NR_sendmmsg, __NR_recvmmsg, __NR_shutdown,
-	__NR_socketpair, __NR_pipe2, __NR_eventfd2, __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait,
-	__NR_pselect6, __NR_ioctl, __NR_faccessat, __NR_readlinkat, __NR_prlimit64,
+	__NR_connect, __NR_bind, __NR_getsockname, __NR_getpeername, __NR_getsockopt,
+	__NR_setsockopt, __NR_sendto, __NR_recvfrom, __NR_sendmsg, __NR_recvmsg, __NR_sendmmsg,
+	__NR_recvmmsg, __NR_shutdown, __NR_socketpair, __NR_pipe2, __NR_eventfd2,
+	__NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_pselect6, __NR_ioctl,
+	__NR_faccessat, __NR_readlinkat, __NR_prlimit64,
 #ifdef __NR_access
-	__NR_access, __NR_stat, __NR_lstat, __NR_open, __NR_readlink, __NR_select, __NR_epoll_wait, __NR_pipe,
-	__NR_time, __NR_gettimeofday,
+	__NR_access, __NR_stat, __NR_lstat, __NR_open, __NR_readlink, __NR_select,
+	__NR_epoll_wait, __NR_pipe, __NR_time, __NR_gettimeofday,
 #endif
 #ifdef __NR_faccessat2
 	__NR_faccessat2,
@@ -248,7 +267,8 @@ static void allow_inet_sockets(struct program *p)
 	load_arg(p, 0);
 	add(p, BPF_JMP | BPF_JEQ | BPF_K, 3, 0, AF_INET);
 	add(p, BPF_JMP | BPF_JEQ | BPF_K, 2, 0, AF_INET6);
-	add(p, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AF_NETLINK);	/* which addresses does the host have? */
+	add(p, BPF_JMP | BPF_JEQ | BPF_K, 1, 0,
+	    AF_NETLINK); /* which addresses does the host have? */
 	deny(p, EAFNOSUPPORT);
 	allow(p);
 }

@@ -6,7 +6,7 @@
  *	supervisor	the pull's folder, /etc, libs	none of its own		root, no exec
  *	fetch		resolver and CA files, read	TCP to known ports	user nobody
  *	load		the source alone, read		none			to read it
- *	unpack		its layer's folder (chroot)	none			six capabilities of root
+ *	unpack		its layer's folder (chroot)	none			six capabilities
  *
  * Each role is enforced twice where the kernel can: Landlock and chroot for files, Landlock and
  * seccomp for the network, seccomp and capabilities for the rest.  A kernel without Landlock (or

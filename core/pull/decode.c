@@ -99,7 +99,8 @@ static int feed_gzip(struct decode *d, const unsigned char *in, size_t n, struct
 			if (!d->gz.avail_in)
 				return 0;
 			if (d->padding || *d->gz.next_in != 0x1f)
-				return err_set(e, EBADMSG, "bytes that are not gzip after the end of a member");
+				return err_set(e, EBADMSG,
+					       "bytes that are not gzip after the end of a member");
 			begin_gzip(d);
 			d->between = false;
 		}
@@ -127,7 +128,8 @@ static int feed_zstd(struct decode *d, const unsigned char *bytes, size_t n, str
 		size_t was = in.pos;
 		size_t ret = ZSTD_decompressStream(d->zstd, &out, &in);
 		if (ZSTD_isError(ret))
-			return err_set(e, EBADMSG, "zstd stream is broken: %s", ZSTD_getErrorName(ret));
+			return err_set(e, EBADMSG, "zstd stream is broken: %s",
+				       ZSTD_getErrorName(ret));
 		/* After a frame that just filled the output an idle call asks for the next one. */
 		if (out.pos || in.pos != was)
 			d->between = ret == 0;

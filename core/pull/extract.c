@@ -100,7 +100,8 @@ int extract_clean_name(const char *name, char *out, struct err *e)
 			depth -= depth ? 1 : 0;
 		} else if (n && !(n == 1 && *name == '.')) {
 			if (++depth > DEPTH_MAX)
-				return err_set(e, EINVAL, "a name is more than %d directories deep", DEPTH_MAX);
+				return err_set(e, EINVAL, "a name is more than %d directories deep",
+					       DEPTH_MAX);
 			if (len)
 				out[len++] = '/';
 			memcpy(out + len, name, n);
@@ -160,8 +161,8 @@ static void note_described(struct extract *x, const char *path)
 static int make_dir(struct extract *x, const char *path, int *links, struct err *e);
 
 /* path is there and yet leads nowhere: a dangling symlink.  Make what it points to. */
-static int make_link_target(struct extract *x, int dir, const char *name, const char *path, int *links,
-			    struct err *e)
+static int make_link_target(struct extract *x, int dir, const char *name, const char *path,
+			    int *links, struct err *e)
 {
 	char target[TAR_NAME_MAX + 1], joined[2 * TAR_NAME_MAX + 2], clean[TAR_NAME_MAX + 1];
 	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
@@ -189,8 +190,8 @@ static int open_dir(struct extract *x, const char *path, struct err *e)
 }
 
 /* Open prefix, whose last component is name in dir, and make it if it is missing. */
-static int make_component(struct extract *x, int dir, const char *name, const char *prefix, int *links,
-			  struct err *e)
+static int make_component(struct extract *x, int dir, const char *name, const char *prefix,
+			  int *links, struct err *e)
 {
 	int fd = open_in_root(x, prefix, O_PATH | O_DIRECTORY);
 	if (fd == -ENOENT) {
@@ -296,7 +297,8 @@ static int set_xattrs(int fd, const struct tar_entry *t, struct err *e)
 }
 
 /* Owner first: chown clears setuid and capabilities. */
-static int set_attributes(struct extract *x, int fd, const struct tar_entry *t, bool new_one, struct err *e)
+static int set_attributes(struct extract *x, int fd, const struct tar_entry *t, bool new_one,
+			  struct err *e)
 {
 	bool chowned = t->uid || t->gid || x->parent_setgid || !new_one;
 	if (chowned && fchown(fd, t->uid, t->gid) < 0)
@@ -306,7 +308,8 @@ static int set_attributes(struct extract *x, int fd, const struct tar_entry *t, 
 	return set_xattrs(fd, t, e);
 }
 
-static int begin_file(struct extract *x, const struct tar_entry *t, int dir, const char *name, struct err *e)
+static int begin_file(struct extract *x, const struct tar_entry *t, int dir, const char *name,
+		      struct err *e)
 {
 	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 	bool whiteout;
@@ -340,8 +343,8 @@ static void remember_dir(struct extract *x, const char *path, struct timespec mt
 	list_path(&x->paths, path);
 }
 
-static int put_dir(struct extract *x, const struct tar_entry *t, int dir, const char *name, const char *path,
-		   struct err *e)
+static int put_dir(struct extract *x, const struct tar_entry *t, int dir, const char *name,
+		   const char *path, struct err *e)
 {
 	bool whiteout = false, made = true;
 	if (mkdirat(dir, name, t->mode & 0777) < 0) {
@@ -379,7 +382,8 @@ static int put_root(struct extract *x, const struct tar_entry *t, struct err *e)
 	return ret;
 }
 
-static int put_hardlink(struct extract *x, const struct tar_entry *t, int dir, const char *name, struct err *e)
+static int put_hardlink(struct extract *x, const struct tar_entry *t, int dir, const char *name,
+			struct err *e)
 {
 	char clean[TAR_NAME_MAX + 1], above[TAR_NAME_MAX + 1];
 	int ret = extract_clean_name(t->link, clean, e);
@@ -392,7 +396,8 @@ static int put_hardlink(struct extract *x, const struct tar_entry *t, int dir, c
 	auto_close int from = open_in_root(x, above, O_PATH | O_DIRECTORY);
 	struct stat st, old;
 	if (from < 0 || fstatat(from, target, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_set(e, EBADMSG, "%s: its hard link target %s is not in this layer", t->name, t->link);
+		return err_set(e, EBADMSG, "%s: its hard link target %s is not in this layer",
+			       t->name, t->link);
 	if (S_ISDIR(st.st_mode))
 		return err_set(e, EBADMSG, "%s: a hard link to a directory", t->name);
 	if (linkat(from, target, dir, name, 0) == 0)
@@ -424,7 +429,8 @@ static int make_node(const struct tar_entry *t, int dir, const char *name)
 	}
 }
 
-static int put_node(struct extract *x, const struct tar_entry *t, int dir, const char *name, struct err *e)
+static int put_node(struct extract *x, const struct tar_entry *t, int dir, const char *name,
+		    struct err *e)
 {
 	bool whiteout;
 	if (t->type == TAR_SYMLINK && !*t->link)
@@ -443,7 +449,8 @@ static int put_node(struct extract *x, const struct tar_entry *t, int dir, const
 	if (chowned && fchownat(dir, name, t->uid, t->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(e, "%s: change owner", t->name);
 	/* It was just made by us and no symlink: nothing to be followed. */
-	if (t->type != TAR_SYMLINK && (chowned || t->mode & 07000) && fchmodat(dir, name, t->mode, 0) < 0)
+	if (t->type != TAR_SYMLINK && (chowned || t->mode & 07000) &&
+	    fchmodat(dir, name, t->mode, 0) < 0)
 		return err_sys(e, "%s: change mode", t->name);
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, t->mtime };
 	if (utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
@@ -468,7 +475,8 @@ static int put_whiteout(struct extract *x, const struct tar_entry *t, int dir, c
 	if (S_ISDIR(st.st_mode)) {
 		const char *slash = strrchr(path, '/');
 		char whole[TAR_NAME_MAX + 1];
-		snprintf(whole, sizeof(whole), "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, hidden);
+		snprintf(whole, sizeof(whole), "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path,
+			 hidden);
 		list_path(&x->result.opaque, whole);
 	}
 	return 0;
@@ -492,7 +500,8 @@ static int handle_entry(void *data, const struct tar_entry *t, struct err *e)
 	char path[TAR_NAME_MAX + 1];
 	const char *name;
 	if (++x->entries > x->limits.entries)
-		return err_set(e, EFBIG, "more than %llu entries", (unsigned long long)x->limits.entries);
+		return err_set(e, EFBIG, "more than %llu entries",
+			       (unsigned long long)x->limits.entries);
 	int ret = extract_clean_name(t->name, path, e);
 	if (ret < 0)
 		return ret;
@@ -572,7 +581,8 @@ int extract_end(struct extract *x, struct extract_result *out, struct err *e)
 {
 	for (size_t i = x->n_dirs; i-- > 0;) {
 		/* It may have been replaced since: then its time is nobody's. */
-		int fd = open_in_root(x, x->paths.data + x->dirs[i].path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+		int fd = open_in_root(x, x->paths.data + x->dirs[i].path,
+				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 		if (fd < 0)
 			continue;
 		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, x->dirs[i].mtime };

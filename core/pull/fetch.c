@@ -1,7 +1,7 @@
 /*
- * The fetcher, see the header.  A layer's bytes go straight from curl into its pipe; when the pipe is
- * full the transfer pauses.  A transfer that breaks goes on where it stopped (Range), at the registry
- * and never at the storage it was redirected to, whose address may have expired.
+ * The fetcher, see the header.  A layer's bytes go straight from curl into its pipe; when the pipe
+ * is full the transfer pauses.  A transfer that breaks goes on where it stopped (Range), at the
+ * registry and never at the storage it was redirected to, whose address may have expired.
  */
 #include "core/pull/fetch.h"
 
@@ -48,7 +48,8 @@ struct transfer {
 	unsigned attempt;
 	bool authorized;
 	bool begun;			/* this answer's first byte was seen */
-	uint64_t written, skip;		/* skip: bytes at the front of what comes that were written already */
+	uint64_t written,
+		skip; /* skip: bytes at the front of what comes that were written already */
 	uint64_t progress_at_start;	/* of this attempt */
 	int64_t start_ns;		/* not before; 0: it runs */
 	int64_t reported_ns;
@@ -56,7 +57,8 @@ struct transfer {
 	struct http_call call;
 };
 
-int fetch_ports(struct pool *p, const struct request *r, const uint16_t **out, size_t *n, struct err *e)
+int fetch_ports(struct pool *p, const struct request *r, const uint16_t **out, size_t *n,
+		struct err *e)
 {
 	struct registry *list;
 	size_t count;
@@ -77,36 +79,48 @@ int fetch_ports(struct pool *p, const struct request *r, const uint16_t **out, s
 
 /* -- what the image is -- */
 
-static int check_digest(const char *what, const char *want, const void *data, size_t len, struct err *e)
+static int check_digest(const char *what, const char *want, const void *data, size_t len,
+			struct err *e)
 {
 	char got[DIGEST_TEXT_MAX];
 	digest_of(want, data, len, got);
 	if (strcmp(got, want))
-		return err_set(e, EBADMSG, "%s: digest mismatch: expected %s, got %s", what, want, got);
+		return err_set(e, EBADMSG, "%s: digest mismatch: expected %s, got %s", what, want,
+			       got);
 	return 0;
 }
 
-static int take_manifest(struct fetcher *f, const char *reference, const struct http_call *c, struct err *e)
+static int take_manifest(struct fetcher *f, const char *reference, const struct http_call *c,
+			 struct err *e)
 {
 	const char *text = c->body.data ? c->body.data : "";
-	const char *want = digest_valid(reference) ? reference : digest_valid(c->digest) ? c->digest : NULL;
+	const char *want = digest_valid(reference)   ? reference
+			   : digest_valid(c->digest) ? c->digest
+						     : NULL;
 	int ret = want ? check_digest("manifest", want, text, c->body.len, e) : 0;
-	return ret < 0 ? ret : manifest_parse(f->pool, text, c->body.len, c->content_type, &f->manifest, e);
+	return ret < 0 ? ret
+		       : manifest_parse(f->pool, text, c->body.len, c->content_type, &f->manifest,
+					e);
 }
 
-/* The image manifest behind reference: index in index, each checked against the digest that named it. */
-static int get_manifest(struct fetcher *f, struct registry *g, char digest[DIGEST_TEXT_MAX], struct err *e)
+/* The image manifest behind reference: index in index, each checked against the digest that named
+ * it. */
+static int get_manifest(struct fetcher *f, struct registry *g, char digest[DIGEST_TEXT_MAX],
+			struct err *e)
 {
 	const char *reference = f->request->reference;
 	for (int depth = 0; depth <= INDEX_DEPTH; depth++) {
 		struct http_call c = { 0 };
-		int ret = registry_get(g, "manifests", reference, manifest_types, PULLWIRE_MANIFEST_MAX, &c, e);
+		int ret = registry_get(g, "manifests", reference, manifest_types,
+				       PULLWIRE_MANIFEST_MAX, &c, e);
 		const char *text = c.body.data ? c.body.data : "";
 		if (ret == 0)
 			ret = err_wrap(e, take_manifest(f, reference, &c, e), "%s", g->host);
 		if (ret == 0 && !depth)
-			/* What the image is known by: the index, if that is what the name leads to. */
-			digest_of(digest_valid(reference) ? reference : NULL, text, c.body.len, digest);
+			/* What the image is known by: the index, if that is what the name leads to.
+			 */
+			digest_of(digest_valid(reference) ? reference : NULL, text, c.body.len,
+				  digest);
 		http_end(f->http, &c);
 		if (ret < 0 || !f->manifest.is_index)
 			return ret;
@@ -122,15 +136,16 @@ static int get_config(struct fetcher *f, struct registry *g, struct http_call *c
 	if (ret < 0)
 		return ret;
 	if (c->body.len != d->size)
-		return err_set(e, EBADMSG, "%s: image configuration: %zu bytes instead of %llu", g->host, c->body.len,
-			       (unsigned long long)d->size);
-	ret = check_digest("image configuration", d->digest, c->body.data ? c->body.data : "", c->body.len, e);
+		return err_set(e, EBADMSG, "%s: image configuration: %zu bytes instead of %llu",
+			       g->host, c->body.len, (unsigned long long)d->size);
+	ret = check_digest("image configuration", d->digest, c->body.data ? c->body.data : "",
+			   c->body.len, e);
 	return err_wrap(e, ret, "%s", g->host);
 }
 
-int source_send_image(int out, const char *id, const char *manifest_digest, const char *const *names,
-		      size_t n_names, const struct manifest *m, const void *config, size_t config_len,
-		      const char *used, struct err *e)
+int source_send_image(int out, const char *id, const char *manifest_digest,
+		      const char *const *names, size_t n_names, const struct manifest *m,
+		      const void *config, size_t config_len, const char *used, struct err *e)
 {
 	struct buf b = { 0 };
 	buf_printf(&b, "%s%c%s%c", id, 0, manifest_digest, 0);
@@ -140,7 +155,8 @@ int source_send_image(int out, const char *id, const char *manifest_digest, cons
 	for (size_t i = 0; i < m->n_layers && ret == 0; i++) {
 		const struct descriptor *d = &m->layers[i];
 		b.len = 0;
-		buf_printf(&b, "%s%c%llu%c%s%c", d->digest, 0, (unsigned long long)d->size, 0, d->diff, 0);
+		buf_printf(&b, "%s%c%llu%c%s%c", d->digest, 0, (unsigned long long)d->size, 0,
+			   d->diff, 0);
 		ret = frame_write(out, 'L', b.data, b.len);
 	}
 	buf_free(&b);
@@ -161,11 +177,13 @@ static int resolve_at(struct fetcher *f, struct registry *g, struct err *e)
 		return ret;
 	ret = get_config(f, g, &c, e);
 	if (ret == 0)
-		ret = err_wrap(e, manifest_read_config(f->pool, c.body.data ? c.body.data : "", c.body.len,
-						       &f->manifest, &used, e), "%s", g->host);
+		ret = err_wrap(e,
+			       manifest_read_config(f->pool, c.body.data ? c.body.data : "",
+						    c.body.len, &f->manifest, &used, e),
+			       "%s", g->host);
 	if (ret == 0)
-		ret = source_send_image(f->out, f->manifest.config.digest, digest, NULL, 0, &f->manifest,
-					c.body.data, c.body.len, used, e);
+		ret = source_send_image(f->out, f->manifest.config.digest, digest, NULL, 0,
+					&f->manifest, c.body.data, c.body.len, used, e);
 	if (ret == 0 && frame_write(f->out, '.', NULL, 0) < 0)
 		ret = err_set(e, EPIPE, "the supervisor is gone");
 	http_end(f->http, &c);
@@ -201,9 +219,10 @@ static int handle_bytes(struct http_call *c, const char *bytes, size_t n)
 {
 	struct transfer *t = c->data;
 	if (!t->begun && c->status == 206 && c->range_from != c->from) {
-		err_set(&t->err, EBADMSG, "%s: layer %s: asked for bytes from %llu, got them from %llu",
-			t->f->registries[t->registry].host, t->layer->digest, (unsigned long long)c->from,
-			(unsigned long long)c->range_from);
+		err_set(&t->err, EBADMSG,
+			"%s: layer %s: asked for bytes from %llu, got them from %llu",
+			t->f->registries[t->registry].host, t->layer->digest,
+			(unsigned long long)c->from, (unsigned long long)c->range_from);
 		return HTTP_ABORT;
 	}
 	/* Some servers ignore Range and send all of it again. */
@@ -242,8 +261,13 @@ static void ask(struct transfer *t)
 	struct registry *g = &t->f->registries[t->registry];
 	http_end(t->f->http, &t->call);
 	t->call = (struct http_call){
-		.url = registry_url(g, "blobs", t->layer->digest), .authorization = g->authorization,
-		.from = t->written, .plain = g->plain, .sink = handle_bytes, .pause_fd = t->pipe, .data = t,
+		.url = registry_url(g, "blobs", t->layer->digest),
+		.authorization = g->authorization,
+		.from = t->written,
+		.plain = g->plain,
+		.sink = handle_bytes,
+		.pause_fd = t->pipe,
+		.data = t,
 	};
 	t->skip = 0;
 	t->begun = false;
@@ -301,8 +325,9 @@ static int transfer_ended(struct transfer *t, struct err *e)
 	if (c->ret == 0 && (c->status / 100 == 2 || (c->status == 416 && c->from))) {
 		/* When there is no more to be had, that is final. */
 		if (c->status == 416)
-			return err_set(e, EBADMSG, "%s: %s: truncated: got %llu of %llu bytes", g->host, what,
-				       (unsigned long long)t->written, (unsigned long long)t->layer->size);
+			return err_set(e, EBADMSG, "%s: %s: truncated: got %llu of %llu bytes",
+				       g->host, what, (unsigned long long)t->written,
+				       (unsigned long long)t->layer->size);
 		c->ret = err_set(&c->err, EIO, "it ended early");
 	}
 	if (c->ret == 0 && c->status == 401 && !t->authorized) {
@@ -332,8 +357,8 @@ static int transfer_ended(struct transfer *t, struct err *e)
 		char why[120];
 		snprintf(why, sizeof(why), "%.110s", c->err.msg);
 		err_clear(&c->err);
-		err_set(&c->err, EIO, "truncated: got %llu of %llu bytes: %s", (unsigned long long)t->written,
-			(unsigned long long)t->layer->size, why);
+		err_set(&c->err, EIO, "truncated: got %llu of %llu bytes: %s",
+			(unsigned long long)t->written, (unsigned long long)t->layer->size, why);
 	}
 	return registry_check(g, c, what, e);
 }

@@ -207,10 +207,12 @@ static void finish(struct http *h, struct http_call *c, CURLcode code)
 	if (c->err.code) {
 		c->ret = -c->err.code;
 	} else if (code != CURLE_OK) {
-		c->unreachable = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT ||
+		c->unreachable = code == CURLE_COULDNT_RESOLVE_HOST ||
+				 code == CURLE_COULDNT_CONNECT ||
 				 code == CURLE_COULDNT_RESOLVE_PROXY ||
 				 (code == CURLE_OPERATION_TIMEDOUT && !status);
-		c->ret = err_set(&c->err, EIO, "%s", *c->curl_error ? c->curl_error : curl_easy_strerror(code));
+		c->ret = err_set(&c->err, EIO, "%s",
+				 * c->curl_error ? c->curl_error : curl_easy_strerror(code));
 	}
 	drop_easy(h, c);
 }
@@ -230,9 +232,8 @@ static size_t watch_paused(struct http *h, struct curl_waitfd *fds)
 {
 	size_t n = 0;
 	struct http_call *c;
-	list_for_each(c, &h->calls, link)
-		if (c->paused && n < PAUSED_MAX)
-			fds[n++] = (struct curl_waitfd){ .fd = c->pause_fd, .events = CURL_WAIT_POLLOUT };
+	list_for_each(c, &h->calls, link) if (c->paused && n < PAUSED_MAX) fds[n++] =
+		(struct curl_waitfd){ .fd = c->pause_fd, .events = CURL_WAIT_POLLOUT };
 	return n;
 }
 
@@ -246,7 +247,7 @@ static void wake_paused(struct http *h, const struct curl_waitfd *fds, size_t n)
 			if (!c->paused || c->pause_fd != fds[i].fd)
 				continue;
 			c->paused = false;
-			curl_easy_pause(c->easy, CURLPAUSE_CONT);	/* may pause again at once */
+			curl_easy_pause(c->easy, CURLPAUSE_CONT); /* may pause again at once */
 			break;
 		}
 	}
@@ -289,7 +290,8 @@ int http_do(struct http *h, struct http_call *c, struct err *e)
 
 char *http_escape(const char *text)
 {
-	char *curl_text = curl_easy_escape(NULL, text, 0), *out = curl_text ? strdup(curl_text) : NULL;
+	char *curl_text = curl_easy_escape(NULL, text, 0),
+	     * out = curl_text ? strdup(curl_text) : NULL;
 	if (!out)
 		abort();
 	curl_free(curl_text);

@@ -20,7 +20,7 @@ enum { HTTP_PAUSE = -1, HTTP_ABORT = -2 };
 
 struct http_call {
 	/* the question */
-	const char *url, *authorization, *accept, *post;	/* all but url may be NULL; borrowed */
+	const char *url, *authorization, *accept, *post; /* all but url may be NULL; borrowed */
 	uint64_t from;			/* > 0: only the bytes from there on */
 	bool plain;			/* redirects may go to plain HTTP */
 	size_t max;			/* of the body, when it is collected */
@@ -56,8 +56,8 @@ void http_free(struct http *h);
 void http_start(struct http *h, struct http_call *c);
 /* Drop it, finished or not, and free what the answer holds. */
 void http_end(struct http *h, struct http_call *c);
-/* Let things happen for at most timeout_ms; fd (-1: none) wakes it when readable.  -ETIMEDOUT when no
- * byte has moved for stall_ms although nobody here held it up. */
+/* Let things happen for at most timeout_ms; fd (-1: none) wakes it when readable.  -ETIMEDOUT when
+ * no byte has moved for stall_ms although nobody here held it up. */
 int http_turn(struct http *h, int timeout_ms, int fd, struct err *e);
 /* Start and turn until it is finished. */
 int http_do(struct http *h, struct http_call *c, struct err *e);

@@ -41,7 +41,8 @@ int layer_open(const struct layer *l, int tmp, int layers_fd)
 {
 	char path[64];
 	snprintf(path, sizeof(path), "%s/fs", l->known ? l->known->id : l->dir);
-	int fd = openat(l->known ? layers_fd : tmp, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(l->known ? layers_fd : tmp, path,
+			O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -58,11 +58,12 @@ static const char *blob_path(struct loader *l, const char *digest)
 }
 
 /* Names that come with the image, else the one that the caller gave. */
-static int send_image(struct loader *l, const char *id, const char *manifest, const char **names, size_t n_names,
-		      struct manifest *m, const struct buf *config, struct err *e)
+static int send_image(struct loader *l, const char *id, const char *manifest, const char **names,
+		      size_t n_names, struct manifest *m, const struct buf *config, struct err *e)
 {
 	const char *used;
-	int ret = manifest_read_config(l->pool, config->data ? config->data : "", config->len, m, &used, e);
+	int ret = manifest_read_config(l->pool, config->data ? config->data : "", config->len, m,
+				       &used, e);
 	if (ret < 0)
 		return ret;
 	if (!n_names && l->request->name) {
@@ -70,15 +71,18 @@ static int send_image(struct loader *l, const char *id, const char *manifest, co
 		n_names = 1;
 	}
 	l->n_images++;
-	return source_send_image(l->out, id, manifest, names, n_names, m, config->data, config->len, used, e);
+	return source_send_image(l->out, id, manifest, names, n_names, m, config->data, config->len,
+				 used, e);
 }
 
 /* -- docker archives: manifest.json lists images by the files they are made of -- */
 
-static int docker_layers(struct loader *l, const struct json *list, struct manifest *m, struct err *e)
+static int docker_layers(struct loader *l, const struct json *list, struct manifest *m,
+			 struct err *e)
 {
 	if (json_len(list) > PULLWIRE_LAYERS_MAX)
-		return err_set(e, EINVAL, "manifest.json: more than %d layers", PULLWIRE_LAYERS_MAX);
+		return err_set(e, EINVAL, "manifest.json: more than %d layers",
+			       PULLWIRE_LAYERS_MAX);
 	m->n_layers = json_len(list);
 	m->layers = pool_alloc(l->pool, (m->n_layers + 1) * sizeof(*m->layers));
 	for (size_t i = 0; i < m->n_layers; i++) {
@@ -121,7 +125,8 @@ static int docker_image(struct loader *l, const struct json *j, struct err *e)
 
 /* -- OCI layouts: index.json, blobs by digest -- */
 
-static int read_blob(struct loader *l, const struct descriptor *d, size_t max, struct buf *out, struct err *e)
+static int read_blob(struct loader *l, const struct descriptor *d, size_t max, struct buf *out,
+		     struct err *e)
 {
 	char got[DIGEST_TEXT_MAX];
 	int ret = archive_read(l->archive, blob_path(l, d->digest), max, out, e);
@@ -139,7 +144,8 @@ static int read_manifest(struct loader *l, struct descriptor d, struct manifest 
 		struct buf text = { 0 };
 		int ret = read_blob(l, &d, PULLWIRE_MANIFEST_MAX, &text, e);
 		if (ret == 0)
-			ret = manifest_parse(l->pool, text.data ? text.data : "", text.len, NULL, m, e);
+			ret = manifest_parse(l->pool, text.data ? text.data : "", text.len, NULL, m,
+					     e);
 		buf_free(&text);
 		if (ret < 0 || !m->is_index)
 			return ret;
@@ -156,8 +162,9 @@ static int oci_layers(struct loader *l, const struct manifest *m, struct err *e)
 		if (ret < 0)
 			return ret;
 		if (f.size != m->layers[i].size)
-			return err_set(e, EBADMSG, "layer %s has %llu bytes instead of %llu", m->layers[i].digest,
-				       (unsigned long long)f.size, (unsigned long long)m->layers[i].size);
+			return err_set(e, EBADMSG, "layer %s has %llu bytes instead of %llu",
+				       m->layers[i].digest, (unsigned long long)f.size,
+				       (unsigned long long)m->layers[i].size);
 		add_layer(l, &f);
 	}
 	return 0;
@@ -175,7 +182,9 @@ static int oci_image(struct loader *l, const struct json *j, struct err *e)
 		name = ref;
 	/* A bare tag names nothing by itself. */
 	if (!name && ref && l->request->name && !strpbrk(l->request->name, "@") &&
-	    !strchr(strrchr(l->request->name, '/') ? strrchr(l->request->name, '/') : l->request->name, ':'))
+	    !strchr(strrchr(l->request->name, '/') ? strrchr(l->request->name, '/')
+						   : l->request->name,
+		    ':'))
 		name = pool_printf(l->pool, "%s:%s", l->request->name, ref);
 	int ret = descriptor_parse(l->pool, j, "index.json", &top, e);
 	if (ret == 0)
@@ -185,7 +194,8 @@ static int oci_image(struct loader *l, const struct json *j, struct err *e)
 	if (ret == 0)
 		ret = oci_layers(l, &m, e);
 	if (ret == 0)
-		ret = send_image(l, m.config.digest, top.digest, &name, name != NULL, &m, &config, e);
+		ret = send_image(l, m.config.digest, top.digest, &name, name != NULL, &m, &config,
+				 e);
 	buf_free(&config);
 	return ret;
 }
@@ -197,8 +207,10 @@ static int read_images(struct loader *l, struct err *e)
 	struct buf text = { 0 };
 	const struct json *j;
 	if (!docker && !archive_has(l->archive, file))
-		return err_set(e, EINVAL, "neither an OCI layout nor a docker archive: it has no index.json and no "
-			       "manifest.json");
+		return err_set(
+			e, EINVAL,
+			"neither an OCI layout nor a docker archive: it has no index.json and no "
+			"manifest.json");
 	int ret = archive_read(l->archive, file, PULLWIRE_MANIFEST_MAX, &text, e);
 	if (ret == 0)
 		ret = json_parse(l->pool, text.data ? text.data : "", text.len, &j, e);
@@ -229,8 +241,8 @@ static int feed_some(struct loader *l, struct feed *f, struct err *e)
 	while (f->at < file->size) {
 		off_t from = (off_t)(file->offset + f->at);
 		uint64_t left = file->size - f->at;
-		ssize_t n = splice(file->fd, &from, f->pipe, NULL, left < PIECE ? (size_t)left : PIECE,
-				   SPLICE_F_NONBLOCK);
+		ssize_t n = splice(file->fd, &from, f->pipe, NULL,
+				   left < PIECE ? (size_t)left : PIECE, SPLICE_F_NONBLOCK);
 		if (n < 0 && errno == EAGAIN)
 			return 0;
 		if (n < 0 && errno == EPIPE)
@@ -262,7 +274,8 @@ static int accept_feed(struct loader *l, int sock, struct feed *feeds, size_t *n
 	struct feed f = { 0 };
 	int ret = frame_recv_fd(sock, &f.number, &f.pipe);
 	if (ret != 1)
-		return ret < 0 ? err_set(e, -ret, "read from the supervisor: %s", strerror(-ret)) : 1;
+		return ret < 0 ? err_set(e, -ret, "read from the supervisor: %s", strerror(-ret))
+			       : 1;
 	if (f.number >= l->n_layers || *n == FEEDS_MAX)
 		return err_set(e, EPROTO, "layer %u was asked for", f.number);
 	fd_set_nonblock(f.pipe);
@@ -297,7 +310,8 @@ static int serve(struct loader *l, int sock, struct err *e)
 	}
 }
 
-int load_run(struct pool *p, const struct request *r, int source, bool is_dir, int out, int sock, struct err *e)
+int load_run(struct pool *p, const struct request *r, int source, bool is_dir, int out, int sock,
+	     struct err *e)
 {
 	struct loader l = { .pool = p, .request = r, .out = out };
 	int ret = archive_open(p, source, is_dir, &l.archive, e);

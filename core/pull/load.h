@@ -11,4 +11,5 @@ struct pool;
 struct request;
 
 /* source: the directory, which is "/" by now, or the open tar (seekable). */
-int load_run(struct pool *p, const struct request *r, int source, bool is_dir, int out, int sock, struct err *e);
+int load_run(struct pool *p, const struct request *r, int source, bool is_dir, int out, int sock,
+	     struct err *e);

@@ -1,6 +1,6 @@
 /*
- * crisp-pull: whatever the image store must not do itself, because it waits or because it reads what
- * strangers wrote.  core/image/pullwire.h says how it is spoken to.
+ * crisp-pull: whatever the image store must not do itself, because it waits or because it reads
+ * what strangers wrote.  core/image/pullwire.h says how it is spoken to.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -68,8 +68,8 @@ static void wrap_error(const struct request *r, struct err *e)
 	} else if (first) {
 		rest += sizeof(unavailable) - 1;
 	}
-	snprintf(msg, sizeof(msg), "%s%s %s: %.300s", first ? unavailable : "", r->load ? "load" : "pull",
-		 name ? name : "", rest);
+	snprintf(msg, sizeof(msg), "%s%s %s: %.300s", first ? unavailable : "",
+		 r->load ? "load" : "pull", name ? name : "", rest);
 	memcpy(e->msg, msg, sizeof(msg));
 }
 
@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 		return empty_trash(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "confine-check"))
 		return check_confinement(argv[2]);
-	fprintf(stderr, "crisp-pull is started by crispd; by hand only: crisp-pull confine-check EMPTY-DIR\n");
+	fprintf(stderr, "crisp-pull is started by crispd; by hand only: crisp-pull confine-check "
+			"EMPTY-DIR\n");
 	return 2;
 }

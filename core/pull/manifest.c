@@ -33,7 +33,11 @@ int descriptor_parse(struct pool *p, const struct json *j, const char *what, str
 		return err_set(e, EINVAL, "%s: digest is missing or malformed", what);
 	if (size < 0 || (uint64_t)size > layer_size_max)
 		return err_set(e, EINVAL, "%s: size is missing or out of range", what);
-	*out = (struct descriptor){ pool_strdup(p, type ? type : ""), pool_strdup(p, digest), (uint64_t)size, NULL };
+	*out = (struct descriptor){
+		.media_type = pool_strdup(p, type ? type : ""),
+		.digest = pool_strdup(p, digest),
+		.size = (uint64_t)size,
+	};
 	return 0;
 }
 
@@ -59,7 +63,8 @@ bool manifest_platform_fits(const struct json *platform)
 	return !platform || platform_score(platform) > 0;
 }
 
-static int parse_index(struct pool *p, const struct json *manifests, struct manifest *out, struct err *e)
+static int parse_index(struct pool *p, const struct json *manifests, struct manifest *out,
+		       struct err *e)
 {
 	struct buf seen = { 0 };
 	const struct json *best = NULL;
@@ -77,9 +82,9 @@ static int parse_index(struct pool *p, const struct json *manifests, struct mani
 		if (os && arch && strcmp(os, "unknown") && seen.len < 200)
 			buf_printf(&seen, "%s%s/%s", seen.len ? ", " : "", os, arch);
 	}
-	int ret = best ? descriptor_parse(p, best, "index", &out->chosen, e) :
-			 err_set(e, ENOENT, "the index has no image for linux/%s; it has %s", architectures[0],
-				 seen.len ? seen.data : "none at all");
+	int ret = best ? descriptor_parse(p, best, "index", &out->chosen, e)
+		       : err_set(e, ENOENT, "the index has no image for linux/%s; it has %s",
+				 architectures[0], seen.len ? seen.data : "none at all");
 	buf_free(&seen);
 	out->is_index = true;
 	return ret;
@@ -88,13 +93,16 @@ static int parse_index(struct pool *p, const struct json *manifests, struct mani
 static bool layer_type_known(const char *type)
 {
 	static const char *const prefixes[] = {
-		"application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.foreign.diff.tar",
-		"application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar",
+		"application/vnd.docker.image.rootfs.diff.tar",
+		"application/vnd.docker.image.rootfs.foreign.diff.tar",
+		"application/vnd.oci.image.layer.v1.tar",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar",
 	};
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++) {
 		size_t n = strlen(prefixes[i]);
-		if (!strncmp(type, prefixes[i], n) && (!type[n] || !strcmp(type + n, ".gzip") ||
-		    !strcmp(type + n, "+gzip") || !strcmp(type + n, ".zstd") || !strcmp(type + n, "+zstd")))
+		if (!strncmp(type, prefixes[i], n) &&
+		    (!type[n] || !strcmp(type + n, ".gzip") || !strcmp(type + n, "+gzip") ||
+		     !strcmp(type + n, ".zstd") || !strcmp(type + n, "+zstd")))
 			return true;
 	}
 	return false;
@@ -114,16 +122,18 @@ static int parse_image(struct pool *p, const struct json *j, struct manifest *ou
 		return err_set(e, EINVAL, "manifest: config of %llu bytes is too large",
 			       (unsigned long long)out->config.size);
 	if (!json_is_array(layers) || json_len(layers) > PULLWIRE_LAYERS_MAX)
-		return err_set(e, EINVAL, "manifest: layers are missing or more than %d", PULLWIRE_LAYERS_MAX);
+		return err_set(e, EINVAL, "manifest: layers are missing or more than %d",
+			       PULLWIRE_LAYERS_MAX);
 	out->n_layers = json_len(layers);
 	out->layers = pool_alloc(p, (out->n_layers + 1) * sizeof(*out->layers));
 	for (size_t i = 0; i < out->n_layers; i++) {
-		ret = descriptor_parse(p, json_at(layers, i), "manifest: layer", &out->layers[i], e);
+		ret = descriptor_parse(p, json_at(layers, i), "manifest: layer", &out->layers[i],
+				       e);
 		if (ret < 0)
 			return ret;
 		if (!layer_type_known(out->layers[i].media_type))
-			return err_set(e, EINVAL, "manifest: layer %zu has the unknown type \"%s\"", i,
-				       out->layers[i].media_type);
+			return err_set(e, EINVAL, "manifest: layer %zu has the unknown type \"%s\"",
+				       i, out->layers[i].media_type);
 	}
 	return 0;
 }
@@ -133,14 +143,18 @@ static int check_type(const struct json *j, const char *content_type, struct err
 	const char *type = json_str(json_get(j, "mediaType"));
 	size_t n = content_type ? strcspn(content_type, "; ") : 0;
 	if (json_int(json_get(j, "schemaVersion"), 0) == 1)
-		return err_set(e, EINVAL, "manifest: Docker schema 1 is not supported; push the image again "
+		return err_set(e, EINVAL,
+			       "manifest: Docker schema 1 is not supported; push the image again "
 			       "with a current tool");
 	if (json_int(json_get(j, "schemaVersion"), 0) != 2)
 		return err_set(e, EINVAL, "manifest: schemaVersion is not 2");
 	/* Registries answer plain JSON types as well; two image types that differ are an attack. */
-	if (type && n && strstr(content_type, "manifest") && (strlen(type) != n || strncmp(type, content_type, n)))
-		return err_set(e, EINVAL, "manifest: mediaType \"%s\" is not the type it was served as, \"%.*s\"",
-			       type, (int)n, content_type);
+	if (type && n && strstr(content_type, "manifest") &&
+	    (strlen(type) != n || strncmp(type, content_type, n)))
+		return err_set(
+			e, EINVAL,
+			"manifest: mediaType \"%s\" is not the type it was served as, \"%.*s\"",
+			type, (int)n, content_type);
 	return 0;
 }
 
@@ -169,7 +183,8 @@ static void put_strings(struct json_out *o, const char *name, const struct json 
 	json_array(o);
 	for (size_t i = 0; i < json_len(list) && i < STRINGS_MAX; i++)
 		if (json_is_object(list) ? !!json_key_at(list, i) : !!json_str(json_at(list, i)))
-			json_put_str(o, json_is_object(list) ? json_key_at(list, i) : json_str(json_at(list, i)));
+			json_put_str(o, json_is_object(list) ? json_key_at(list, i)
+							     : json_str(json_at(list, i)));
 	json_end_array(o);
 }
 
@@ -204,14 +219,16 @@ int manifest_read_config(struct pool *p, const char *text, size_t len, struct ma
 	const char *type = json_str(json_path(j, "rootfs", "type", NULL));
 	const struct json *diffs = json_path(j, "rootfs", "diff_ids", NULL);
 	if (type && strcmp(type, "layers"))
-		return err_set(e, EINVAL, "image configuration: rootfs.type is \"%s\", not \"layers\"", type);
+		return err_set(e, EINVAL,
+			       "image configuration: rootfs.type is \"%s\", not \"layers\"", type);
 	if (json_len(diffs) != m->n_layers)
-		return err_set(e, EINVAL, "image configuration: %zu diff_ids for %zu layers", json_len(diffs),
-			       m->n_layers);
+		return err_set(e, EINVAL, "image configuration: %zu diff_ids for %zu layers",
+			       json_len(diffs), m->n_layers);
 	for (size_t i = 0; i < m->n_layers; i++) {
 		const char *diff = json_str(json_at(diffs, i));
 		if (!diff || !digest_valid(diff))
-			return err_set(e, EINVAL, "image configuration: diff_ids[%zu] is malformed", i);
+			return err_set(e, EINVAL, "image configuration: diff_ids[%zu] is malformed",
+				       i);
 		m->layers[i].diff = pool_strdup(p, diff);
 	}
 	*used = used_fields(p, json_get(j, "config"));

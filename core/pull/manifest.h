@@ -27,8 +27,8 @@ struct manifest {
 	size_t n_layers;
 };
 
-/* content_type: as the registry said, or NULL.  -EINVAL: no image manifest; -ENOENT: an index without
- * an image for this platform. */
+/* content_type: as the registry said, or NULL.  -EINVAL: no image manifest; -ENOENT: an index
+ * without an image for this platform. */
 int manifest_parse(struct pool *p, const char *text, size_t len, const char *content_type,
 		   struct manifest *out, struct err *e);
 

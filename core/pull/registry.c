@@ -33,14 +33,16 @@ uint16_t registry_port(const char *host, bool plain)
 	return port > 0 && port < 65536 ? (uint16_t)port : plain ? 80 : 443;
 }
 
-static void find_credentials(struct pool *p, const struct request *r, struct registry *g, bool is_image_host)
+static void find_credentials(struct pool *p, const struct request *r, struct registry *g,
+			     bool is_image_host)
 {
 	g->has_credentials = auth_find(p, r, g->host, g->path, is_image_host, &g->credentials);
 	if (g->has_credentials && g->credentials.registry_token)
 		g->authorization = pool_printf(p, "Bearer %s", g->credentials.registry_token);
 }
 
-static int add_mirror(struct pool *p, const struct request *r, const char *url, struct registry *g, struct err *e)
+static int add_mirror(struct pool *p, const struct request *r, const char *url, struct registry *g,
+		      struct err *e)
 {
 	bool plain = !strncasecmp(url, "http://", 7);
 	const char *scheme = strstr(url, "://");
@@ -66,12 +68,14 @@ static void add_home(struct pool *p, const struct request *r, struct registry *g
 	bool hub = !strcmp(r->host, "docker.io");
 	g->host = r->host;
 	g->plain = is_plain_host(r, r->host);
-	g->base = pool_printf(p, "%s://%s", g->plain ? "http" : "https", hub ? "registry-1.docker.io" : r->host);
+	g->base = pool_printf(p, "%s://%s", g->plain ? "http" : "https",
+			      hub ? "registry-1.docker.io" : r->host);
 	g->port = registry_port(r->host, g->plain);
 	find_credentials(p, r, g, true);
 }
 
-int registries_of(struct pool *p, const struct request *r, struct registry **out, size_t *n, struct err *e)
+int registries_of(struct pool *p, const struct request *r, struct registry **out, size_t *n,
+		  struct err *e)
 {
 	struct registry *list = pool_alloc(p, (r->n_mirrors + 1) * sizeof(*list));
 	for (size_t i = 0; i <= r->n_mirrors; i++) {
@@ -106,13 +110,17 @@ int registry_authorize(struct registry *g, const struct http_call *c, struct err
 	const struct credentials *cred = g->has_credentials ? &g->credentials : NULL;
 	challenge_parse(g->pool, c->challenges.data ? c->challenges.data : "", &ch);
 	if (cred && cred->registry_token)
-		return err_set(e, EACCES, "%s: unauthorized: the registry token is refused", g->host);
+		return err_set(e, EACCES, "%s: unauthorized: the registry token is refused",
+			       g->host);
 	if (ch.bearer)
-		return err_wrap(e, auth_token(g->pool, g->http, &ch, g->path, cred, g->plain, &g->authorization, e),
+		return err_wrap(e,
+				auth_token(g->pool, g->http, &ch, g->path, cred, g->plain,
+					   &g->authorization, e),
 				"%s", g->host);
 	if (!ch.basic || !cred || !cred->username)
 		return err_set(e, EACCES, "%s: unauthorized: %s", g->host,
-			       cred ? "it does not take the credentials given" : "it asks for credentials");
+			       cred ? "it does not take the credentials given"
+				    : "it asks for credentials");
 	g->authorization = auth_basic(g->pool, cred);
 	return 0;
 }
@@ -124,14 +132,16 @@ static const char *error_words(const struct registry *g, const struct http_call 
 	if (!c->body.len || json_parse(g->pool, c->body.data, c->body.len, &j, NULL) < 0)
 		return "";
 	const struct json *first = json_at(json_get(j, "errors"), 0);
-	const char *code = json_str(json_get(first, "code")), *message = json_str(json_get(first, "message"));
+	const char *code = json_str(json_get(first, "code")),
+		   * message = json_str(json_get(first, "message"));
 	if (!code && !message)
 		return "";
-	return pool_printf(g->pool, "%.200s%s%.100s", message ? message : "", message && code ? ", " : "",
-			   code ? code : "");
+	return pool_printf(g->pool, "%.200s%s%.100s", message ? message : "",
+			   message && code ? ", " : "", code ? code : "");
 }
 
-int registry_check(const struct registry *g, const struct http_call *c, const char *what, struct err *e)
+int registry_check(const struct registry *g, const struct http_call *c, const char *what,
+		   struct err *e)
 {
 	static const struct {
 		int status, code;
@@ -144,7 +154,8 @@ int registry_check(const struct registry *g, const struct http_call *c, const ch
 	};
 	if (c->ret < 0) {
 		if (c->unreachable)
-			return err_set(e, EIO, "RegistryUnavailable: %s: %s: %s", g->host, what, err_text(&c->err));
+			return err_set(e, EIO, "RegistryUnavailable: %s: %s: %s", g->host, what,
+				       err_text(&c->err));
 		return err_set(e, -c->ret, "%s: %s: %s", g->host, what, err_text(&c->err));
 	}
 	if (c->status / 100 == 2)
@@ -152,15 +163,17 @@ int registry_check(const struct registry *g, const struct http_call *c, const ch
 	const char *words = error_words(g, c);
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
 		if (known[i].status == c->status)
-			return err_set(e, known[i].code, "%s: %s: %s (HTTP %d%s%s)", g->host, what, known[i].words,
-				       c->status, *words ? ": " : "", words);
-	return err_set(e, EIO, "%s%s: %s: HTTP %d%s%s", c->status >= 500 ? "RegistryUnavailable: " : "", g->host,
-		       what, c->status, *words ? ": " : "", words);
+			return err_set(e, known[i].code, "%s: %s: %s (HTTP %d%s%s)", g->host, what,
+				       known[i].words, c->status, *words ? ": " : "", words);
+	return err_set(e, EIO, "%s%s: %s: HTTP %d%s%s",
+		       c->status >= 500 ? "RegistryUnavailable: " : "", g->host, what, c->status,
+		       * words ? ": " : "", words);
 }
 
 bool registry_may_retry(const struct http_call *c, unsigned attempt, unsigned *delay_ms)
 {
-	bool again = c->ret < 0 ? c->ret == -EIO : c->status == 429 || c->status == 408 || c->status >= 500;
+	bool again = c->ret < 0 ? c->ret == -EIO
+				: c->status == 429 || c->status == 408 || c->status >= 500;
 	if (!again || attempt + 1 >= (c->unreachable ? ATTEMPTS_UNREACHABLE : ATTEMPTS))
 		return false;
 	unsigned char noise = 0;
@@ -183,13 +196,14 @@ static int wait_ms(struct http *h, unsigned ms, struct err *e)
 	return ret;
 }
 
-int registry_get(struct registry *g, const char *kind, const char *reference, const char *accept, size_t max,
-		 struct http_call *c, struct err *e)
+int registry_get(struct registry *g, const char *kind, const char *reference, const char *accept,
+		 size_t max, struct http_call *c, struct err *e)
 {
 	bool authorized = false;
 	unsigned delay;
 	char what[300];
-	snprintf(what, sizeof(what), "%.*s %s of %s", (int)strlen(kind) - 1, kind, reference, g->path);
+	snprintf(what, sizeof(what), "%.*s %s of %s", (int)strlen(kind) - 1, kind, reference,
+		 g->path);
 	for (unsigned attempt = 0;; attempt++) {
 		http_end(g->http, c);
 		*c = (struct http_call){

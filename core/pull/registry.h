@@ -28,7 +28,8 @@ struct registry {
 };
 
 /* The endpoints for the request, in the order to try.  *out is in p. */
-int registries_of(struct pool *p, const struct request *r, struct registry **out, size_t *n, struct err *e);
+int registries_of(struct pool *p, const struct request *r, struct registry **out, size_t *n,
+		  struct err *e);
 
 /* The port in HOST[:PORT], or that of the scheme. */
 uint16_t registry_port(const char *host, bool plain);
@@ -39,11 +40,12 @@ const char *registry_url(const struct registry *g, const char *kind, const char 
 int registry_authorize(struct registry *g, const struct http_call *c, struct err *e);
 
 /* Turn a finished call's failure into words and a code; 0 when it was 2xx. */
-int registry_check(const struct registry *g, const struct http_call *c, const char *what, struct err *e);
+int registry_check(const struct registry *g, const struct http_call *c, const char *what,
+		   struct err *e);
 
 /* May the same be asked again, and after how many ms? */
 bool registry_may_retry(const struct http_call *c, unsigned attempt, unsigned *delay_ms);
 
 /* A small document, collected in c->body: authorizes and retries.  The caller ends c. */
-int registry_get(struct registry *g, const char *kind, const char *reference, const char *accept, size_t max,
-		 struct http_call *c, struct err *e);
+int registry_get(struct registry *g, const char *kind, const char *reference, const char *accept,
+		 size_t max, struct http_call *c, struct err *e);

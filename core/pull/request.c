@@ -130,7 +130,8 @@ int request_read(struct pool *p, struct request *out, struct err *e)
 		.unpackers = (unsigned)json_int(json_get(j, "unpackers"), 0),
 		.stall_ms = (uint64_t)json_int(json_get(j, "stall_ms"), 300000),
 	};
-	if (!out->tmp || (!out->load && (!out->name || !out->host || !out->path || !out->reference)))
+	if (!out->tmp ||
+	    (!out->load && (!out->name || !out->host || !out->path || !out->reference)))
 		return err_set(e, EINVAL, "the request lacks a field");
 	read_layers(p, json_get(j, "layers"), out);
 	out->plain_http = copy_list(p, json_get(j, "plain_http"), &out->n_plain_http);

@@ -13,7 +13,7 @@ struct known_layer {
 };
 
 struct credentials {
-	const char *username, *password, *identity_token, *registry_token;	/* NULL when not given */
+	const char *username, *password, *identity_token, *registry_token; /* NULL when not given */
 	const char *server;	/* the host they are meant for, or NULL */
 };
 

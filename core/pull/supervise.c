@@ -3,8 +3,8 @@
  *
  *	RESOLVING --'.' of the source--> PULLING --all layers done--> finish, sync, "done"
  *
- * Layers go biggest first.  More of them are fetched than unpacked at a time: a small one then waits
- * complete in its pipe, and a slow network is kept busy.
+ * Layers go biggest first.  More of them are fetched than unpacked at a time: a small one then
+ * waits complete in its pipe, and a slow network is kept busy.
  */
 #include "core/pull/supervise.h"
 
@@ -33,8 +33,15 @@
 #include "core/pull/request.h"
 #include "core/pull/unpack.h"
 
-enum { LOOKAHEAD = 3, PIPE_SIZE = 1 << 20, LIST_MAX = 64 << 20, IMAGES_MAX = 1000, REPORT_NS = 100000000,
-       UNPACKERS_MAX = 16, NAMES_MAX = 1000 };
+enum {
+	LOOKAHEAD = 3,
+	PIPE_SIZE = 1 << 20,
+	LIST_MAX = 64 << 20,
+	IMAGES_MAX = 1000,
+	REPORT_NS = 100000000,
+	UNPACKERS_MAX = 16,
+	NAMES_MAX = 1000
+};
 
 static const uint64_t reserve = 64 << 20;	/* of the file system, left free */
 
@@ -75,14 +82,16 @@ static void keep_fds(int *fds, int n)
 	close_range(3 + (unsigned)n, ~0u, 0);
 }
 
-static int source_main(struct supervisor *s, const uint16_t *ports, size_t n_ports, int out, int sock)
+static int source_main(struct supervisor *s, const uint16_t *ports, size_t n_ports, int out,
+		       int sock)
 {
 	int fds[3] = { out, sock, s->source_fd };
 	struct stat st;
 	struct err e = { 0 };
 	keep_fds(fds, 3);
 	bool dir = fds[2] >= 0 && fstat(fds[2], &st) == 0 && S_ISDIR(st.st_mode);
-	int ret = s->request->load ? confine_load(dir ? fds[2] : -1, &e) : confine_fetch(ports, n_ports, &e);
+	int ret = s->request->load ? confine_load(dir ? fds[2] : -1, &e)
+				   : confine_fetch(ports, n_ports, &e);
 	if (ret < 0) {
 		frame_write_err(fds[0], &e);
 		return 1;
@@ -105,7 +114,8 @@ static int start_source(struct supervisor *s, struct err *e)
 		if (ret < 0)
 			return ret;
 	}
-	if (pipe2(frames, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0)
+	if (pipe2(frames, O_CLOEXEC) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0)
 		return err_sys(e, "make a pipe");
 	s->source = fork();
 	if (s->source < 0)
@@ -192,7 +202,8 @@ static int advance(struct supervisor *s, struct err *e)
 	for (size_t i = 0; i < s->n_order; i++) {
 		struct layer *l = s->order[i];
 		int ret = 0;
-		if (l->state == LAYER_STATE_WAITING && s->fetching + s->unpacking < s->unpackers + LOOKAHEAD)
+		if (l->state == LAYER_STATE_WAITING &&
+		    s->fetching + s->unpacking < s->unpackers + LOOKAHEAD)
 			ret = start_fetch(s, l, e);
 		if (ret == 0 && l->state == LAYER_STATE_FETCHING && s->unpacking < s->unpackers)
 			ret = start_unpack(s, l, e);
@@ -217,7 +228,8 @@ static int handle_image(struct supervisor *s, const struct frame *f, struct err 
 {
 	const char *at = f->data, *end = f->data + f->len;
 	const char *id = cut(&at, end), *manifest = id ? cut(&at, end) : NULL;
-	if (!manifest || !digest_valid(id) || (*manifest && !digest_valid(manifest)) || s->n_images == IMAGES_MAX)
+	if (!manifest || !digest_valid(id) || (*manifest && !digest_valid(manifest)) ||
+	    s->n_images == IMAGES_MAX)
 		return err_set(e, EPROTO, "the source has a bad image");
 	struct image_info *im = &s->images[s->n_images++];
 	im->id = pool_strdup(s->pool, id);
@@ -235,11 +247,14 @@ static struct layer *layer_by_diff(struct supervisor *s, const char *diff)
 	return NULL;
 }
 
-static int handle_layer(struct supervisor *s, struct image_info *im, const struct frame *f, struct err *e)
+static int handle_layer(struct supervisor *s, struct image_info *im, const struct frame *f,
+			struct err *e)
 {
 	const char *at = f->data, *end = f->data + f->len;
-	const char *blob = cut(&at, end), *size = blob ? cut(&at, end) : NULL, *diff = size ? cut(&at, end) : NULL;
-	if (!diff || !digest_valid(diff) || (*blob && !digest_valid(blob)) || im->n_layers == PULLWIRE_LAYERS_MAX)
+	const char *blob = cut(&at, end), *size = blob ? cut(&at, end) : NULL,
+		   * diff = size ? cut(&at, end) : NULL;
+	if (!diff || !digest_valid(diff) || (*blob && !digest_valid(blob)) ||
+	    im->n_layers == PULLWIRE_LAYERS_MAX)
 		return err_set(e, EPROTO, "the source has a bad layer");
 	struct layer *l = layer_by_diff(s, diff);
 	if (!l) {
@@ -250,7 +265,8 @@ static int handle_layer(struct supervisor *s, struct image_info *im, const struc
 		l->size = strtoull(size, NULL, 10);
 		l->in = l->report = -1;
 		snprintf(l->dir, sizeof(l->dir), "layer-%zu", s->n_numbered);
-		layer_chain(im->n_layers ? im->layers[im->n_layers - 1]->chain : NULL, diff, l->chain);
+		layer_chain(im->n_layers ? im->layers[im->n_layers - 1]->chain : NULL, diff,
+			    l->chain);
 	}
 	if (!(s->n_numbered & (s->n_numbered - 1))) {
 		size_t cap = s->n_numbered ? 2 * s->n_numbered : 1;
@@ -263,13 +279,17 @@ static int handle_layer(struct supervisor *s, struct image_info *im, const struc
 	return 0;
 }
 
-static int handle_config(struct supervisor *s, struct image_info *im, const struct frame *f, struct err *e)
+static int handle_config(struct supervisor *s, struct image_info *im, const struct frame *f,
+			 struct err *e)
 {
 	char got[DIGEST_TEXT_MAX];
-	/* The one digest that images are known by is taken here as well, not only where it came from. */
+	/* The one digest that images are known by is taken here as well, not only where it came
+	 * from. */
 	digest_of(im->id, f->data, f->len, got);
 	if (strcmp(got, im->id))
-		return err_set(e, EBADMSG, "image configuration: digest mismatch: expected %s, got %s", im->id, got);
+		return err_set(e, EBADMSG,
+			       "image configuration: digest mismatch: expected %s, got %s", im->id,
+			       got);
 	im->config_file = pool_printf(s->pool, "config-%zu", s->n_images);
 	im->config_size = f->len;
 	return file_replace(s->tmp, im->config_file, f->data, f->len, 0644, e);
@@ -291,7 +311,8 @@ static void plan(struct supervisor *s)
 			continue;	/* shared with an earlier number */
 		for (size_t k = 0; k < s->request->n_layers && !l->known; k++) {
 			const struct known_layer *have = &s->request->layers[k];
-			if (!strcmp(have->diff, l->diff) && (!*have->chain || !strcmp(have->chain, l->chain)))
+			if (!strcmp(have->diff, l->diff) &&
+			    (!*have->chain || !strcmp(have->chain, l->chain)))
 				l->known = have;
 		}
 		if (l->known) {
@@ -311,8 +332,8 @@ static int take_error(const struct frame *f, struct err *e)
 	if (f->len < sizeof(fe))
 		return err_set(e, EPROTO, "a worker failed");
 	memcpy(&fe, f->data, sizeof(fe));
-	return err_set(e, fe.code > 0 && fe.code < 4096 ? fe.code : EIO, "%.*s", (int)(f->len - sizeof(fe)),
-		       f->data + sizeof(fe));
+	return err_set(e, fe.code > 0 && fe.code < 4096 ? fe.code : EIO, "%.*s",
+		       (int)(f->len - sizeof(fe)), f->data + sizeof(fe));
 }
 
 static int take_progress(struct supervisor *s, const struct frame *f, struct err *e)
@@ -411,7 +432,8 @@ static int end_unpack(struct supervisor *s, struct layer *l, struct err *e)
 	l->report = -1;
 	s->unpacking--;
 	if (!l->reported)
-		return err_set(e, EIO, "the unpacker died (%s %d)", WIFSIGNALED(status) ? "signal" : "exit code",
+		return err_set(e, EIO, "the unpacker died (%s %d)",
+			       WIFSIGNALED(status) ? "signal" : "exit code",
 			       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	buf_free(&l->frames);
 	l->state = LAYER_STATE_DONE;
@@ -475,7 +497,8 @@ static int turn(struct supervisor *s, struct err *e)
 		if (ret < 0)
 			return ret;
 		if (ret == 1)
-			return err_set(e, EIO, "the %s died", s->request->load ? "loader" : "fetcher");
+			return err_set(e, EIO, "the %s died",
+				       s->request->load ? "loader" : "fetcher");
 	}
 	for (nfds_t i = 2; i < n; i++) {
 		int ret = fds[i].revents ? read_unpacker(s, who[i], e) : 0;
@@ -516,7 +539,8 @@ static int adopt_implied(struct supervisor *s, const struct image_info *im, stru
 		l->implied.len = 0;	/* once is enough, however many images it is in */
 		below[n] = layer_open(l, s->tmp, s->layers);
 		if (ret == 0 && below[n] < 0)
-			ret = err_set(e, -below[n], "open layer %s: %s", l->diff, strerror(-below[n]));
+			ret = err_set(e, -below[n], "open layer %s: %s", l->diff,
+				      strerror(-below[n]));
 	}
 	while (n-- > 0)
 		if (below[n] >= 0)
@@ -528,8 +552,9 @@ static int finish(struct supervisor *s, struct err *e)
 {
 	int ret = 0;
 	for (size_t i = 0; i < s->n_images && ret == 0; i++)
-		ret = !s->images[i].config_file || !s->images[i].used ?
-			err_set(e, EPROTO, "the source did not finish an image") : adopt_implied(s, &s->images[i], e);
+		ret = !s->images[i].config_file || !s->images[i].used
+			      ? err_set(e, EPROTO, "the source did not finish an image")
+			      : adopt_implied(s, &s->images[i], e);
 	for (size_t i = 0; i < s->n_order && ret == 0; i++)
 		ret = layer_write_meta(s->pool, s->order[i], s->tmp, e);
 	if (ret < 0)
@@ -596,7 +621,12 @@ static int open_dir(struct pool *p, int at, const char *path, int *out, struct e
 int supervise(struct pool *p, const struct request *r, int source, int events, struct err *e)
 {
 	struct supervisor s = {
-		.pool = p, .request = r, .source_fd = source, .events = events, .from_source = -1, .to_source = -1,
+		.pool = p,
+		.request = r,
+		.source_fd = source,
+		.events = events,
+		.from_source = -1,
+		.to_source = -1,
 	};
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	s.unpackers = r->unpackers ? r->unpackers : cpus > 1 ? (unsigned)cpus : 1;

@@ -2,7 +2,7 @@
  * The tar reader, see the header.
  *
  *	HEADER --'x','L','K'--> META --> HEADER		the next header's attributes
- *	  |  \--- file ----> [MAP] --> CONTENT --> HEADER	MAP: a sparse map ahead of or after the header
+ *	  |  \--- file ----> [MAP] --> CONTENT --> HEADER	MAP: of a sparse file
  *	  |  \--- other ---> HEADER
  *	  \--- two zero blocks ---> DONE			whatever follows is dropped
  *
@@ -346,11 +346,13 @@ static bool checksum_ok(const struct header *h)
 	const unsigned char *p = (const unsigned char *)h;
 	int64_t want, sum = 0, signed_sum = 0;
 	for (size_t i = 0; i < BLOCK; i++) {
-		bool own = i >= offsetof(struct header, chksum) && i < offsetof(struct header, type);
+		bool own =
+			i >= offsetof(struct header, chksum) && i < offsetof(struct header, type);
 		sum += own ? ' ' : p[i];
 		signed_sum += own ? ' ' : (signed char)p[i];
 	}
-	return parse_number(h->chksum, sizeof(h->chksum), &want) == 0 && (want == sum || want == signed_sum);
+	return parse_number(h->chksum, sizeof(h->chksum), &want) == 0 &&
+	       (want == sum || want == signed_sum);
 }
 
 static void set_text(struct buf *b, const char *prefix, const char *field, size_t max)
@@ -369,7 +371,9 @@ static void set_names(struct tar *t, const struct header *h)
 		memcpy(prefix, h->prefix, sizeof(h->prefix));
 	set_text(&t->name, prefix, h->name, sizeof(h->name));
 	set_text(&t->link, "", h->link, sizeof(h->link));
-	const char *name = x->sparse_name ? x->sparse_name : x->pax_name ? x->pax_name : x->name.data;
+	const char *name = x->sparse_name ? x->sparse_name
+			   : x->pax_name  ? x->pax_name
+					  : x->name.data;
 	const char *link = x->pax_link ? x->pax_link : x->link.data;
 	if (name)
 		set_text(&t->name, "", name, strlen(name));
@@ -407,8 +411,8 @@ static int set_type(struct tar *t, char type, struct err *e)
 		t->entry.type = TAR_FIFO;
 		return 0;
 	default:
-		return err_set(e, EBADMSG, "%s: entries of type '%c' are not supported", t->name.data,
-			       type > ' ' && type < 127 ? type : '?');
+		return err_set(e, EBADMSG, "%s: entries of type '%c' are not supported",
+			       t->name.data, type > ' ' && type < 127 ? type : '?');
 	}
 }
 
@@ -427,8 +431,10 @@ static int set_numbers(struct tar *t, const struct header *h, uint64_t *payload,
 {
 	const struct extra *x = &t->extra;
 	int64_t mode, uid, gid, size, mtime, major = 0, minor = 0;
-	if (parse_number(h->mode, sizeof(h->mode), &mode) < 0 || parse_number(h->uid, sizeof(h->uid), &uid) < 0 ||
-	    parse_number(h->gid, sizeof(h->gid), &gid) < 0 || parse_number(h->size, sizeof(h->size), &size) < 0 ||
+	if (parse_number(h->mode, sizeof(h->mode), &mode) < 0 ||
+	    parse_number(h->uid, sizeof(h->uid), &uid) < 0 ||
+	    parse_number(h->gid, sizeof(h->gid), &gid) < 0 ||
+	    parse_number(h->size, sizeof(h->size), &size) < 0 ||
 	    parse_number(h->mtime, sizeof(h->mtime), &mtime) < 0)
 		return err_set(e, EBADMSG, "%s: bad number in its header", t->name.data);
 	if ((t->entry.type == TAR_CHAR || t->entry.type == TAR_BLOCK) &&
@@ -465,7 +471,8 @@ static int gnu_pieces(struct tar *t, const char *offset_field, size_t n, struct 
 		int64_t offset, size;
 		if (!f[0] && !f[12])
 			return 0;
-		if (parse_number(f, 12, &offset) < 0 || parse_number(f + 12, 12, &size) < 0 || offset < 0 || size < 0)
+		if (parse_number(f, 12, &offset) < 0 || parse_number(f + 12, 12, &size) < 0 ||
+		    offset < 0 || size < 0)
 			return err_set(e, EBADMSG, "%s: bad sparse map", t->name.data);
 		int ret = map_add(t, (uint64_t)offset, (uint64_t)size, e);
 		if (ret < 0)
@@ -482,7 +489,8 @@ static int begin_entry(struct tar *t, struct err *e)
 	t->entry.n_xattrs = x->n_xattrs;
 	t->entry.sparse = t->is_sparse;
 	if (t->is_sparse) {
-		uint64_t end = t->n_map ? t->map[t->n_map - 1].offset + t->map[t->n_map - 1].size : 0, sum = 0;
+		struct piece last = t->n_map ? t->map[t->n_map - 1] : (struct piece){ 0, 0 };
+		uint64_t end = last.offset + last.size, sum = 0;
 		for (size_t i = 0; i < t->n_map; i++)
 			sum += t->map[i].size;
 		if (end > t->entry.size || sum != t->real_left)
@@ -553,8 +561,10 @@ static int handle_header(struct tar *t, struct err *e)
 		return err_set(e, EBADMSG, "the checksum of a header is wrong");
 	if (strchr("xgLK", h->type) && h->type) {
 		int64_t size;
-		if (parse_number(h->size, sizeof(h->size), &size) < 0 || size < 0 || size > TAR_META_MAX)
-			return err_set(e, EBADMSG, "a header of type '%c' is larger than %d bytes", h->type, TAR_META_MAX);
+		if (parse_number(h->size, sizeof(h->size), &size) < 0 || size < 0 ||
+		    size > TAR_META_MAX)
+			return err_set(e, EBADMSG, "a header of type '%c' is larger than %d bytes",
+				       h->type, TAR_META_MAX);
 		t->meta_type = h->type;
 		t->meta.len = 0;
 		buf_room(&t->meta, 1);
@@ -739,8 +749,9 @@ bool tar_done(const struct tar *t)
 
 int tar_end(struct tar *t, struct err *e)
 {
-	if (t->state == STATE_DONE || (t->state == STATE_HEADER && !t->n_block && !t->extra.pax.data &&
-				       !t->extra.name.data && !t->extra.link.data))
+	if (t->state == STATE_DONE ||
+	    (t->state == STATE_HEADER && !t->n_block && !t->extra.pax.data && !t->extra.name.data &&
+	     !t->extra.link.data))
 		return 0;
 	return err_set(e, EBADMSG, "the archive ends in the middle of %s",
 		       t->state == STATE_CONTENT ? t->name.data : "a header");

@@ -51,7 +51,8 @@ static int move_up(struct trash *t, int dir, const char *name, struct err *e)
 		snprintf(to, sizeof(to), "deep-%d-%u", (int)getpid(), t->moved++);
 	while (renameat(dir, name, t->fd, to) < 0 && errno == ENOTEMPTY);
 	t->again = true;
-	return faccessat(t->fd, to, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? err_sys(e, "move %s", name) : 0;
+	return faccessat(t->fd, to, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? err_sys(e, "move %s", name)
+								   : 0;
 }
 
 static int remove_one(struct trash *t, int dir, const char *name, int depth, struct err *e)

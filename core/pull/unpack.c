@@ -74,25 +74,28 @@ static int drain(const struct unpack_job *j, struct stream *s)
 	}
 }
 
-static int check_digests(const struct unpack_job *j, struct stream *s, char *diff, char *blob, bool stream_ok,
-			 struct err *e)
+static int check_digests(const struct unpack_job *j, struct stream *s, char *diff, char *blob,
+			 bool stream_ok, struct err *e)
 {
 	struct err better = { 0 };
 	digest_end(s->blob, blob);
 	digest_end(s->diff, diff);
 	if (*j->blob && s->read != j->size)
-		err_set(&better, EBADMSG, "truncated: got %llu of %llu bytes", (unsigned long long)s->read,
-			(unsigned long long)j->size);
+		err_set(&better, EBADMSG, "truncated: got %llu of %llu bytes",
+			(unsigned long long)s->read, (unsigned long long)j->size);
 	else if (*j->blob && strcmp(blob, j->blob))
 		err_set(&better, EBADMSG, "digest mismatch: expected %s, got %s", j->blob, blob);
 	else if (stream_ok && strcmp(diff, j->diff))
-		err_set(&better, EBADMSG, "digest mismatch of the unpacked layer: expected %s, got %s", j->diff, diff);
+		err_set(&better, EBADMSG,
+			"digest mismatch of the unpacked layer: expected %s, got %s", j->diff,
+			diff);
 	if (better.code)
 		*e = better;
 	return better.code ? -better.code : 0;
 }
 
-int unpack_stream(const struct unpack_job *j, struct extract_result *out, char *diff, char *blob, struct err *e)
+int unpack_stream(const struct unpack_job *j, struct extract_result *out, char *diff, char *blob,
+		  struct err *e)
 {
 	struct extract_limits limits = { j->budget, entries_max };
 	struct stream s = { 0 };

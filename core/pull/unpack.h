@@ -20,4 +20,5 @@ struct unpack_job {
 int unpack_run(const struct unpack_job *j);
 /* The same without confinement and reports, for tests and fuzzing. */
 struct extract_result;
-int unpack_stream(const struct unpack_job *j, struct extract_result *out, char diff[], char blob[], struct err *e);
+int unpack_stream(const struct unpack_job *j, struct extract_result *out, char diff[], char blob[],
+		  struct err *e);

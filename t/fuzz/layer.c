@@ -33,7 +33,8 @@ static int handle_entry(void *data, const struct tar_entry *t, struct err *e)
 	assert(strlen(t->name) <= TAR_NAME_MAX && strlen(t->link) <= TAR_NAME_MAX);
 	assert(t->mode <= 07777 && t->mtime.tv_nsec >= 0 && t->mtime.tv_nsec < 1000000000);
 	if (extract_clean_name(t->name, clean, NULL) == 0) {
-		assert(clean[0] != '/' && strncmp(clean, "../", 3) && !strstr(clean, "/../") && !strstr(clean, "//"));
+		assert(clean[0] != '/' && strncmp(clean, "../", 3) && !strstr(clean, "/../") &&
+		       !strstr(clean, "//"));
 		digest_add(r->seen, clean, strlen(clean) + 1);
 	}
 	for (size_t i = 0; i < t->n_xattrs; i++)

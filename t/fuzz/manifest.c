@@ -25,7 +25,8 @@ static void check_config(struct pool *p, const uint8_t *bytes, size_t n)
 	for (size_t i = 0; i < m.n_layers; i++)
 		assert(digest_valid(m.layers[i].diff));
 	/* The core reads this: one line of valid JSON. */
-	assert(!strchr(used, '\n') && json_parse(p, used, strlen(used), &j, &e) == 0 && json_is_object(j));
+	assert(!strchr(used, '\n') && json_parse(p, used, strlen(used), &j, &e) == 0 &&
+	       json_is_object(j));
 }
 
 static void check_manifest(struct pool *p, const uint8_t *bytes, size_t n)

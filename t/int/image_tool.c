@@ -6,10 +6,11 @@
  *	--root DIR --libexec DIR --plain HOST --mirror HOST=URL --auth-file F --pinned PATTERN
  *	--stall MS	and, for the pulls: --user U --password P --token T --identity T --server H
  *
- *	pull REF	pull-many N REF: N callers at once	cancel REF: leave when it begins to pull
- *	race REF REF	both at once
- *	load PATH [NAME]	list	find REF	remove REF	hold REF	release ID	held ID
- *	fs	config REF	settle: wait until nothing is being deleted
+ *	pull REF		pull-many N REF: N callers at once	race REF REF: both at once
+ *	cancel REF: leave when it begins to pull			percent: of the last progress
+ *	load PATH [NAME]	load-fd NAME: from stdin	list	find REF	remove REF
+ *	hold REF	release ID	held ID		fs	config REF
+ *	settle: wait until nothing is being deleted
  *
  * Prints "ok ..." or "error CODE: words" for each; exits with 1 if one failed.
  */
@@ -76,7 +77,8 @@ static void handle_leave(void *data, const struct image_progress *pr)
 static bool busy(void)
 {
 	static const char *const dirs[] = { "tmp", "trash", "trash.now" };
-	bool any = image_pulls_running(store) || spawner_running(spawner) || spawner_waiting(spawner);
+	bool any =
+		image_pulls_running(store) || spawner_running(spawner) || spawner_waiting(spawner);
 	for (size_t i = 0; i < 3; i++) {
 		DIR *d = opendir(pool_printf(root, "%s/images/%s", options.root, dirs[i]));
 		for (struct dirent *ent; d && (ent = readdir(d));)
@@ -109,13 +111,15 @@ static void print(const struct image *im)
 		failed = 1;
 		return;
 	}
-	printf("image %s size=%llu%s\n", im->id, (unsigned long long)im->size, im->pinned ? " pinned" : "");
+	printf("image %s size=%llu%s\n", im->id, (unsigned long long)im->size,
+	       im->pinned ? " pinned" : "");
 	for (size_t i = 0; i < im->n_repo_tags; i++)
 		printf(" tag %s\n", im->repo_tags[i]);
 	for (size_t i = 0; i < im->n_repo_digests; i++)
 		printf(" digest %s\n", im->repo_digests[i]);
 	for (size_t i = 0; i < im->n_layers; i++)
-		printf(" layer %s%s\n", im->layers[i], access(im->layers[i], F_OK) ? " MISSING" : "");
+		printf(" layer %s%s\n", im->layers[i],
+		       access(im->layers[i], F_OK) ? " MISSING" : "");
 	for (size_t i = 0; i < im->config.n_cmd; i++)
 		printf(" cmd %s\n", im->config.cmd[i]);
 	for (size_t i = 0; i < im->config.n_env; i++)
@@ -152,7 +156,8 @@ static int command(int argc, char **argv)
 		return WAIT;
 	} else if (!strcmp(name, "load")) {
 		pending++;
-		image_load(store, -1, arg, argc > 2 ? argv[2] : NULL, handle_progress, handle_done, NULL);
+		image_load(store, -1, arg, argc > 2 ? argv[2] : NULL, handle_progress, handle_done,
+			   NULL);
 		return WAIT;
 	} else if (!strcmp(name, "load-fd")) {
 		pending++;
@@ -183,7 +188,8 @@ static int command(int argc, char **argv)
 		uint64_t bytes, inodes;
 		const char *mount;
 		image_fs_info(store, &bytes, &inodes, &mount);
-		printf("fs %llu %llu %s\n", (unsigned long long)bytes, (unsigned long long)inodes, mount);
+		printf("fs %llu %llu %s\n", (unsigned long long)bytes, (unsigned long long)inodes,
+		       mount);
 	} else if (!strcmp(name, "settle")) {
 		settle();
 		return WAIT;

@@ -45,7 +45,8 @@ static int append(struct journal *j, const char *n)
 static void poke(off_t at, const char *bytes, off_t cut)
 {
 	int fd = openat(dirfd_, "log", O_RDWR);
-	if (fd < 0 || (bytes && pwrite(fd, bytes, strlen(bytes), at) < 0) || (cut >= 0 && ftruncate(fd, cut) < 0))
+	if (fd < 0 || (bytes && pwrite(fd, bytes, strlen(bytes), at) < 0) ||
+	    (cut >= 0 && ftruncate(fd, cut) < 0))
 		abort();
 	close(fd);
 }
@@ -71,7 +72,8 @@ static void test_torn(void)
 	ok(good, "cut anywhere in the last line, the lines before it are read");
 	p = pool_new(NULL, "test");
 	j = reopen(p);
-	ok(!strcmp(seen, "abc") && !journal_damaged(j), "a line after a torn one is whole: %s", seen);
+	ok(!strcmp(seen, "abc") && !journal_damaged(j), "a line after a torn one is whole: %s",
+	   seen);
 	pool_destroy(p);
 }
 
@@ -84,7 +86,8 @@ static void test_damaged(void)
 	pool_destroy(p);
 	p = pool_new(NULL, "test");
 	j = reopen(p);
-	ok(!strcmp(seen, "ac") && journal_damaged(j) == 1, "a damaged line is skipped and counted: %s", seen);
+	ok(!strcmp(seen, "ac") && journal_damaged(j) == 1,
+	   "a damaged line is skipped and counted: %s", seen);
 	append(j, "d");
 	pool_destroy(p);
 }
@@ -99,13 +102,15 @@ static void test_full(void)
 	small.rlim_max = was.rlim_max;
 	setrlimit(RLIMIT_FSIZE, &small);
 	uint64_t size = journal_size(j);
-	ok(append(j, "e") == -EFBIG && journal_size(j) == size, "a line that does not fit is refused");
+	ok(append(j, "e") == -EFBIG && journal_size(j) == size,
+	   "a line that does not fit is refused");
 	setrlimit(RLIMIT_FSIZE, &was);
 	ok(append(j, "f") == 0, "and leaves room for the next");
 	pool_destroy(p);
 	p = pool_new(NULL, "test");
 	j = reopen(p);
-	ok(!strcmp(seen, "acdf") && journal_damaged(j) == 1, "of the refused line nothing is left: %s", seen);
+	ok(!strcmp(seen, "acdf") && journal_damaged(j) == 1,
+	   "of the refused line nothing is left: %s", seen);
 	pool_destroy(p);
 }
 
@@ -120,7 +125,8 @@ static void test_rewrite(void)
 	append(j, "g");
 	ok(journal_rewrite_fd(j) >= 0, "a rewrite is under way");
 	journal_rewrite_abort(j);
-	ok(journal_rewrite_fd(j) < 0 && faccessat(dirfd_, "log.new", F_OK, 0) < 0, "and is forgotten");
+	ok(journal_rewrite_fd(j) < 0 && faccessat(dirfd_, "log.new", F_OK, 0) < 0,
+	   "and is forgotten");
 	journal_rewrite_begin(j, &e);
 	journal_rewrite_append(j, one, strlen(one), &e);
 	append(j, "h");

@@ -47,20 +47,26 @@ int main(void)
 	struct pool *p = pool_new(NULL, "test");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		const char *name = image_ref_normalise(p, cases[i].text);
-		ok(cases[i].name ? name && !strcmp(name, cases[i].name) : !name, "\"%s\" is %s", cases[i].text,
-		   cases[i].name ? cases[i].name : "refused");
+		ok(cases[i].name ? name && !strcmp(name, cases[i].name) : !name, "\"%s\" is %s",
+		   cases[i].text, cases[i].name ? cases[i].name : "refused");
 	}
 	struct image_ref r;
 	struct err e = { 0 };
-	ok(image_ref_parse(p, "h.x:1/a/b:t", &r, &e) == 0 && !strcmp(r.host, "h.x:1") && !strcmp(r.path, "a/b") &&
-	   !strcmp(r.repo, "h.x:1/a/b") && !strcmp(r.tag, "t") && !r.digest, "the parts of a reference");
-	ok(image_ref_parse(p, "a/B", &r, &e) < 0 && strstr(e.msg, "\"a/B\""), "an error names the reference: %s", e.msg);
+	ok(image_ref_parse(p, "h.x:1/a/b:t", &r, &e) == 0 && !strcmp(r.host, "h.x:1") &&
+		   !strcmp(r.path, "a/b") && !strcmp(r.repo, "h.x:1/a/b") && !strcmp(r.tag, "t") &&
+		   !r.digest,
+	   "the parts of a reference");
+	ok(image_ref_parse(p, "a/B", &r, &e) < 0 && strstr(e.msg, "\"a/B\""),
+	   "an error names the reference: %s", e.msg);
 	char longest[400];
 	memset(longest, 'a', sizeof(longest));
 	longest[sizeof(longest) - 1] = 0;
 	ok(!image_ref_valid(longest), "a name of 399 bytes is too long");
-	ok(image_digest_valid("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), "a digest");
-	ok(!image_digest_valid("sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"),
+	ok(image_digest_valid(
+		   "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+	   "a digest");
+	ok(!image_digest_valid(
+		   "sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"),
 	   "a digest has no capitals");
 	pool_destroy(p);
 	return done();

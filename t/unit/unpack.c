@@ -1,7 +1,8 @@
 /*
  * Layers to directories: what a tar may ask for, in all its formats, and what a hostile one may not
- * get.  Beside the layer's root lies a folder "outside" with a file "secret": nothing may ever touch
- * it.  The unpacker runs here without its confinement, so that its own care is what is tested.
+ * get.  Beside the layer's root lies a folder "outside" with a file "secret": nothing may ever
+ * touch it.  The unpacker runs here without its confinement, so that its own care is what is
+ * tested.
  */
 #include "core/pull/unpack.h"
 
@@ -53,7 +54,8 @@ static void put_padded(const void *data, size_t n)
 	buf_add(&tar, zero, (512 - n % 512) % 512);
 }
 
-static struct header *put_header(const char *name, char type, const char *link, unsigned mode, size_t size)
+static struct header *put_header(const char *name, char type, const char *link, unsigned mode,
+				 size_t size)
 {
 	struct header h = { 0 };
 	memcpy(h.name, name, strnlen(name, sizeof(h.name)));
@@ -148,11 +150,17 @@ static int memory_file(const void *data, size_t n)
 	return fd;
 }
 
-static int unpack_blob(const void *blob, size_t n, const char *blob_digest, const char *diff, uint64_t budget)
+static int unpack_blob(const void *blob, size_t n, const char *blob_digest, const char *diff,
+		       uint64_t budget)
 {
 	char got_diff[DIGEST_TEXT_MAX], got_blob[DIGEST_TEXT_MAX];
 	struct unpack_job j = {
-		.in = memory_file(blob, n), .root = root, .blob = blob_digest, .diff = diff, .size = n, .budget = budget,
+		.in = memory_file(blob, n),
+		.root = root,
+		.blob = blob_digest,
+		.diff = diff,
+		.size = n,
+		.budget = budget,
 	};
 	err_clear(&err);
 	int ret = unpack_stream(&j, &result, got_diff, got_blob, &err);
@@ -183,9 +191,11 @@ static bool outside_untouched(void)
 {
 	struct buf b = { 0 };
 	struct stat st, secret;
-	bool good = file_read(top, "outside/secret", 100, &b, NULL) == 0 && !strcmp(b.data, "secret") &&
-		    fstatat(top, "outside", &st, 0) == 0 && st.st_nlink == 2 && (st.st_mode & 07777) == 0755 &&
-		    fstatat(top, "outside/secret", &secret, 0) == 0 && secret.st_nlink == 1 && secret.st_uid == 0;
+	bool good = file_read(top, "outside/secret", 100, &b, NULL) == 0 &&
+		    !strcmp(b.data, "secret") && fstatat(top, "outside", &st, 0) == 0 &&
+		    st.st_nlink == 2 && (st.st_mode & 07777) == 0755 &&
+		    fstatat(top, "outside/secret", &secret, 0) == 0 && secret.st_nlink == 1 &&
+		    secret.st_uid == 0;
 	buf_free(&b);
 	auto_closedir DIR *d = opendir(dir);
 	int n = 0;
@@ -212,7 +222,8 @@ static mode_t type_of(const char *path)
 static bool is_whiteout(const char *path)
 {
 	struct stat st;
-	return fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
+	return fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == 0;
 }
 
 static bool listed(const struct buf *list, const char *path)
@@ -230,14 +241,15 @@ static void test_names(void)
 	static const struct {
 		const char *name, *clean;
 	} cases[] = {
-		{ "a/b", "a/b" }, { "./a", "a" }, { "/a", "a" }, { "a//b/", "a/b" }, { "..", "" },
-		{ "../../a", "a" }, { "a/../../../b", "b" }, { "a/./b/../c", "a/c" }, { ".", "" }, { "...", "..." },
-		{ "a/..", "" },
+		{ "a/b", "a/b" }, { "./a", "a" }, { "/a", "a" }, { "a//b/", "a/b" },
+		{ "..", "" }, { "../../a", "a" }, { "a/../../../b", "b" }, { "a/./b/../c", "a/c" },
+		{ ".", "" }, { "...", "..." }, { "a/..", "" },
 	};
 	char out[TAR_NAME_MAX + 1], longest[TAR_NAME_MAX + 3];
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
-		ok(extract_clean_name(cases[i].name, out, NULL) == 0 && !strcmp(out, cases[i].clean), "\"%s\" is \"%s\"",
-		   cases[i].name, cases[i].clean);
+		ok(extract_clean_name(cases[i].name, out, NULL) == 0 &&
+			   !strcmp(out, cases[i].clean),
+		   "\"%s\" is \"%s\"", cases[i].name, cases[i].clean);
 	memset(longest, 'a', 256);
 	longest[256] = 0;
 	ok(extract_clean_name(longest, out, NULL) < 0, "a component of 256 bytes is refused");
@@ -263,14 +275,17 @@ static void test_plain(void)
 	put_header("fifo", '6', "", 0600, 0);
 	ok(run() == 0, "a plain layer: %s", err.msg);
 	ok(is("etc/motd", "hello") && is("etc/motd2", "hello"), "files and hard links");
-	ok(fstatat(root, "etc/motd", &st, 0) == 0 && st.st_nlink == 2 && st.st_mtime == 1000000000, "times and links");
+	ok(fstatat(root, "etc/motd", &st, 0) == 0 && st.st_nlink == 2 && st.st_mtime == 1000000000,
+	   "times and links");
 	ok(fstatat(root, "bin/su", &st, 0) == 0 && (st.st_mode & 07777) == 04755 && st.st_uid == 7,
 	   "setuid outlives the change of owner");
-	ok(fstatat(root, "bin", &st, 0) == 0 && (st.st_mode & 07777) == 01777 && st.st_mtime == 1000000000,
+	ok(fstatat(root, "bin", &st, 0) == 0 && (st.st_mode & 07777) == 01777 &&
+		   st.st_mtime == 1000000000,
 	   "a sticky directory, its time set after its entries");
 	ok(type_of("lib") == S_IFLNK && type_of("fifo") == S_IFIFO, "a symlink and a FIFO");
-	ok(result.inodes == 6 && result.bytes == 2 * 4096 + 2 * 4096, "counted: %llu inodes, %llu bytes",
-	   (unsigned long long)result.inodes, (unsigned long long)result.bytes);
+	ok(result.inodes == 6 && result.bytes == 2 * 4096 + 2 * 4096,
+	   "counted: %llu inodes, %llu bytes", (unsigned long long)result.inodes,
+	   (unsigned long long)result.bytes);
 }
 
 static void test_formats(void)
@@ -307,12 +322,14 @@ static void test_formats(void)
 	put_padded("11 path=xx\n", 11);
 	file("after-global", "g");
 	ok(run() == 0, "all formats: %s", err.msg);
-	ok(is(longname, "pax") && fstatat(root, longname, &st, 0) == 0 && st.st_uid == 70000 && st.st_mtime == -1,
+	ok(is(longname, "pax") && fstatat(root, longname, &st, 0) == 0 && st.st_uid == 70000 &&
+		   st.st_mtime == -1,
 	   "PAX path, base-256 owner and time");
 	memcpy(longname, "nnn", 3);
 	ok(is(longname, "gnu"), "a GNU long name");
 	ok(is("pre/fix/tail", "u"), "a ustar prefix");
-	ok(fstatat(root, "frac", &st, 0) == 0 && st.st_mtime == 1234567890 && st.st_mtim.tv_nsec == 500000000,
+	ok(fstatat(root, "frac", &st, 0) == 0 && st.st_mtime == 1234567890 &&
+		   st.st_mtim.tv_nsec == 500000000,
 	   "a fraction of a second");
 	ok(type_of("v7dir") == S_IFDIR, "a V7 directory");
 	ok(is("after-global", "g"), "a global header changes nothing");
@@ -346,8 +363,11 @@ static void test_sparse(void)
 	finish_header(h);
 	put_padded("hi", 2);
 	ok(run() == 0, "sparse files: %s", err.msg);
-	ok(fstatat(root, "one", &st, 0) == 0 && st.st_size == 100000 && st.st_blocks < 100, "PAX 1.0: its size, with holes");
-	ok(is("zero-one", "") == false && fstatat(root, "zero-one", &st, 0) == 0 && st.st_size == 10, "PAX 0.1");
+	ok(fstatat(root, "one", &st, 0) == 0 && st.st_size == 100000 && st.st_blocks < 100,
+	   "PAX 1.0: its size, with holes");
+	ok(is("zero-one", "") == false && fstatat(root, "zero-one", &st, 0) == 0 &&
+		   st.st_size == 10,
+	   "PAX 0.1");
 	ok(fstatat(root, "old", &st, 0) == 0 && st.st_size == 20, "old GNU");
 	char at[3] = "";
 	auto_close int fd = openat(root, "one", O_RDONLY);
@@ -383,10 +403,13 @@ static void test_xattrs(void)
 	put_padded("x", 1);
 	ok(run() == 0, "extended attributes: %s", err.msg);
 	auto_close int fd = openat(root, "f", O_RDONLY);
-	ok(fgetxattr(fd, "user.note", value, sizeof(value)) == 3 && !memcmp(value, "a\0b", 3), "a user attribute, with a NUL");
-	ok(fgetxattr(fd, "security.capability", value, sizeof(value)) == 20, "capabilities outlive the change of owner");
+	ok(fgetxattr(fd, "user.note", value, sizeof(value)) == 3 && !memcmp(value, "a\0b", 3),
+	   "a user attribute, with a NUL");
+	ok(fgetxattr(fd, "security.capability", value, sizeof(value)) == 20,
+	   "capabilities outlive the change of owner");
 	ok(fgetxattr(fd, "trusted.overlay.redirect", value, sizeof(value)) < 0 &&
-	   fgetxattr(fd, "user.overlay.redirect", value, sizeof(value)) < 0, "overlayfs's own are dropped");
+		   fgetxattr(fd, "user.overlay.redirect", value, sizeof(value)) < 0,
+	   "overlayfs's own are dropped");
 }
 
 static void test_whiteouts(void)
@@ -408,9 +431,12 @@ static void test_whiteouts(void)
 	ok(run() == 0, "whiteouts: %s", err.msg);
 	ok(is_whiteout("a/gone"), "a whiteout is a 0:0 device");
 	ok(listed(&result.opaque, "a"), "an opaque directory is listed");
-	ok(!type_of("a/.wh..wh.plnk") && !type_of("a/.wh..wh..opq"), "bookkeeping of aufs is left out");
-	ok(is("both/x", "x") && listed(&result.opaque, "both"), "a whiteout over a directory of the layer: opaque");
-	ok(is("later/y", "y") && listed(&result.opaque, "later"), "a directory over a whiteout: opaque");
+	ok(!type_of("a/.wh..wh.plnk") && !type_of("a/.wh..wh..opq"),
+	   "bookkeeping of aufs is left out");
+	ok(is("both/x", "x") && listed(&result.opaque, "both"),
+	   "a whiteout over a directory of the layer: opaque");
+	ok(is("later/y", "y") && listed(&result.opaque, "later"),
+	   "a directory over a whiteout: opaque");
 	ok(is("kept", "k"), "a whiteout over a file of the layer: the file hides by itself");
 	ok(is_whiteout("null"), "an explicit 0:0 device is a whiteout");
 	begin();
@@ -418,7 +444,8 @@ static void test_whiteouts(void)
 	ok(run() == -EBADMSG, "a whiteout of nothing is refused: %s", err.msg);
 	begin();
 	file(".wh...", "");
-	ok(run() == -EBADMSG && outside_untouched(), "a whiteout of \"..\" is refused: %s", err.msg);
+	ok(run() == -EBADMSG && outside_untouched(), "a whiteout of \"..\" is refused: %s",
+	   err.msg);
 }
 
 static void test_hostile(void)
@@ -427,27 +454,32 @@ static void test_hostile(void)
 	file("../outside/secret", "gotcha");
 	file("a/../../../outside/evil", "gotcha");
 	file("/outside/evil", "gotcha");
-	ok(run() == 0 && outside_untouched() && is("outside/secret", "gotcha"), "names with \"..\" stay inside");
+	ok(run() == 0 && outside_untouched() && is("outside/secret", "gotcha"),
+	   "names with \"..\" stay inside");
 
 	begin();
 	symlink_to("way", dir);
 	file("way/outside/secret", "gotcha");
-	ok(run() == 0 && outside_untouched(), "an absolute symlink as parent stays inside: %s", err.msg);
+	ok(run() == 0 && outside_untouched(), "an absolute symlink as parent stays inside: %s",
+	   err.msg);
 
 	begin();
 	symlink_to("way", "../../../../../../../../tmp");
 	symlink_to("out", "../outside");
 	file("out/secret", "gotcha");
-	ok(run() == 0 && outside_untouched() && is("outside/secret", "gotcha"), "a climbing symlink as parent stays inside");
+	ok(run() == 0 && outside_untouched() && is("outside/secret", "gotcha"),
+	   "a climbing symlink as parent stays inside");
 
 	begin();
 	symlink_to("out", "../outside/secret");
 	file("out", "gotcha");
-	ok(run() == 0 && outside_untouched() && is("out", "gotcha"), "a symlink is replaced, not written through");
+	ok(run() == 0 && outside_untouched() && is("out", "gotcha"),
+	   "a symlink is replaced, not written through");
 
 	begin();
 	hardlink_to("shadow", "/etc/shadow");
-	ok(run() == -EBADMSG && outside_untouched(), "a hard link to /etc/shadow is refused: %s", err.msg);
+	ok(run() == -EBADMSG && outside_untouched(), "a hard link to /etc/shadow is refused: %s",
+	   err.msg);
 
 	begin();
 	symlink_to("s", "../outside/secret");
@@ -459,7 +491,8 @@ static void test_hostile(void)
 	begin();
 	symlink_to("d", "../outside");
 	hardlink_to("h", "d/secret");
-	ok(run() == -EBADMSG && outside_untouched(), "a hard link through a symlink stays inside: %s", err.msg);
+	ok(run() == -EBADMSG && outside_untouched(),
+	   "a hard link through a symlink stays inside: %s", err.msg);
 
 	begin();
 	symlink_to("d", "../outside");
@@ -473,7 +506,8 @@ static void test_hostile(void)
 	file("d/f", "x");
 	symlink_to("d", "../outside");
 	file("d/secret", "gotcha");
-	ok(run() == 0 && outside_untouched() && type_of("d") == S_IFLNK, "a symlink replaces a directory");
+	ok(run() == 0 && outside_untouched() && type_of("d") == S_IFLNK,
+	   "a symlink replaces a directory");
 
 	begin();
 	file("f", "x");
@@ -489,7 +523,8 @@ static void test_hostile(void)
 	begin();
 	symlink_to("a", "/not/there/yet");
 	file("a/f", "x");
-	ok(run() == 0 && is("not/there/yet/f", "x"), "what a dangling symlink means is made: %s", err.msg);
+	ok(run() == 0 && is("not/there/yet/f", "x"), "what a dangling symlink means is made: %s",
+	   err.msg);
 
 	begin();
 	symlink_to(".", "/outside");
@@ -498,7 +533,8 @@ static void test_hostile(void)
 	begin();
 	symlink_to("proc", "/proc/self/root");
 	file("proc/tmp/evil", "x");
-	ok(run() < 0 && outside_untouched() && access("/tmp/evil", F_OK) < 0, "magic links lead nowhere: %s", err.msg);
+	ok(run() < 0 && outside_untouched() && access("/tmp/evil", F_OK) < 0,
+	   "magic links lead nowhere: %s", err.msg);
 
 	begin();
 	pax1("path", "../../outside/secret");
@@ -576,11 +612,13 @@ static void test_broken(void)
 	begin();
 	put_header("a", '0', "", 0644, 5000);
 	digest_of(NULL, tar.data, tar.len, diff);
-	ok(unpack_blob(tar.data, tar.len, "", diff, 1 << 30) == -EBADMSG, "an archive that is cut off: %s", err.msg);
+	ok(unpack_blob(tar.data, tar.len, "", diff, 1 << 30) == -EBADMSG,
+	   "an archive that is cut off: %s", err.msg);
 	begin();
 	folder("a");
 	digest_of(NULL, tar.data, tar.len, diff);
-	ok(unpack_blob(tar.data, tar.len, "", diff, 1 << 30) == 0, "no zero blocks at the end: as other tools do");
+	ok(unpack_blob(tar.data, tar.len, "", diff, 1 << 30) == 0,
+	   "no zero blocks at the end: as other tools do");
 	begin();
 	file("a", "0123456789");
 	ok(run_budget(9) == -ENOSPC, "more content than is allowed: %s", err.msg);
@@ -622,19 +660,25 @@ static void test_compressed(void)
 	buf_add(&b, one, n1);
 	buf_add(&b, two, n2);
 	digest_of(NULL, b.data, b.len, digest);
-	ok(unpack_blob(b.data, b.len, digest, diff, 1 << 30) == 0 && is("small", "s") && is("big", big),
+	ok(unpack_blob(b.data, b.len, digest, diff, 1 << 30) == 0 && is("small", "s") &&
+		   is("big", big),
 	   "gzip of two members: %s", err.msg);
-	ok(unpack_blob(b.data, b.len - 5, digest, diff, 1 << 30) == -EBADMSG, "gzip that is cut off: %s", err.msg);
-	ok(unpack_blob(b.data, b.len, "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", diff,
-		       1 << 30) == -EBADMSG && strstr(err.msg, "expected sha256:0123") && strstr(err.msg, digest),
+	ok(unpack_blob(b.data, b.len - 5, digest, diff, 1 << 30) == -EBADMSG,
+	   "gzip that is cut off: %s", err.msg);
+	ok(unpack_blob(b.data, b.len,
+		       "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+		       diff, 1 << 30) == -EBADMSG &&
+		   strstr(err.msg, "expected sha256:0123") && strstr(err.msg, digest),
 	   "the wrong blob: %s", err.msg);
 	ok(unpack_blob(b.data, b.len, digest, digest, 1 << 30) == -EBADMSG && strstr(err.msg, diff),
 	   "the wrong diff ID: %s", err.msg);
 	b.data[n1 + 30] ^= 4;
-	ok(unpack_blob(b.data, b.len, "", diff, 1 << 30) == -EBADMSG, "gzip that is damaged: %s", err.msg);
+	ok(unpack_blob(b.data, b.len, "", diff, 1 << 30) == -EBADMSG, "gzip that is damaged: %s",
+	   err.msg);
 	b.data[n1 + 30] ^= 4;
 	buf_add(&b, "garbage", 7);
-	ok(unpack_blob(b.data, b.len, "", diff, 1 << 30) == -EBADMSG, "gzip with garbage behind: %s", err.msg);
+	ok(unpack_blob(b.data, b.len, "", diff, 1 << 30) == -EBADMSG,
+	   "gzip with garbage behind: %s", err.msg);
 	b.len = 0;
 	size_t room = ZSTD_compressBound(tar.len);
 	char *z = malloc(room);
@@ -644,11 +688,13 @@ static void test_compressed(void)
 	n2 = ZSTD_compress(z, room, tar.data + 100000, tar.len - 100000, 3);
 	buf_add(&b, z, n2);
 	begin();
-	ok(unpack_blob(b.data, b.len, "", diff, 1 << 30) == 0 && is("big", big), "zstd of two frames and a skippable one: %s",
-	   err.msg);
-	ok(unpack_blob(b.data, b.len - 3, "", diff, 1 << 30) == -EBADMSG, "zstd that is cut off: %s", err.msg);
+	ok(unpack_blob(b.data, b.len, "", diff, 1 << 30) == 0 && is("big", big),
+	   "zstd of two frames and a skippable one: %s", err.msg);
+	ok(unpack_blob(b.data, b.len - 3, "", diff, 1 << 30) == -EBADMSG,
+	   "zstd that is cut off: %s", err.msg);
 	digest_of(NULL, "", 0, diff);
-	ok(unpack_blob("", 0, "", diff, 1 << 30) == 0, "nothing at all is an empty layer: %s", err.msg);
+	ok(unpack_blob("", 0, "", diff, 1 << 30) == 0, "nothing at all is an empty layer: %s",
+	   err.msg);
 	size_t bomb = 400u << 20;
 	char *zeros = mmap(NULL, bomb, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	n1 = ZSTD_compress(z, room, zeros, bomb, 1);

@@ -162,7 +162,7 @@ static const struct {
 
 static int usage(void)
 {
-	fputs("usage: bench latency|up|down|list [--rounds N] [--pods N] [--jobs N] [--image REF]\n"
+	fputs("usage: bench latency|up|down|list [--rounds N] [--pods N] [--jobs N] [--containers N] [--image REF]\n"
 	      "	[--handler H] [--log-dir D] [--cgroup-parent C] [--cli F --cli-root D --bundle D]\n"
 	      "	SIDE=SOCKET...\n", stderr);
 	return 2;
@@ -176,6 +176,7 @@ static bool parse(int argc, char **argv, struct bench *b)
 		{ "handler", required_argument, NULL, 'h' }, { "log-dir", required_argument, NULL, 'l' },
 		{ "cgroup-parent", required_argument, NULL, 'g' }, { "cli", required_argument, NULL, 'c' },
 		{ "cli-root", required_argument, NULL, 'o' }, { "bundle", required_argument, NULL, 'b' },
+		{ "containers", required_argument, NULL, 'n' },
 		{ 0 }
 	};
 	int opt;
@@ -191,6 +192,7 @@ static bool parse(int argc, char **argv, struct bench *b)
 		case 'c': b->bare.cli = optarg; break;
 		case 'o': b->bare.root = optarg; break;
 		case 'b': b->bare.bundle = optarg; break;
+		case 'n': b->pod.containers = atoi(optarg); break;
 		default: return false;
 		}
 	}
@@ -208,7 +210,8 @@ static bool parse(int argc, char **argv, struct bench *b)
 int main(int argc, char **argv)
 {
 	struct bench b = {
-		.pod = { .image = "localhost/bench:1", .handler = "", .log_dir = "/tmp", .cgroup_parent = "" },
+		.pod = { .image = "localhost/bench:1", .handler = "", .log_dir = "/tmp",
+			 .cgroup_parent = "", .containers = 1 },
 		.rounds = 10, .jobs = 8,
 	};
 	struct err e = { 0 };

@@ -61,16 +61,16 @@ static Cri__PodSandboxConfig *sandbox_config(struct pool *p, const struct pod_op
 	return c;
 }
 
-static Cri__ContainerConfig *container_config(struct pool *p, const struct pod_options *o)
+static Cri__ContainerConfig *container_config(struct pool *p, const struct pod_options *o, int number)
 {
 	Cri__ContainerConfig *c = MESSAGE_NEW(p, container_config);
 	c->metadata = MESSAGE_NEW(p, container_metadata);
-	c->metadata->name = "main";
+	c->metadata->name = number ? pool_printf(p, "more-%d", number) : "main";
 	c->image = MESSAGE_NEW(p, image_spec);
 	c->image->image = (char *)o->image;
 	message_append(p, c, "command", "/bin/sleep");
 	message_append(p, c, "command", "1000000");
-	c->log_path = "main.log";
+	c->log_path = pool_printf(p, "%s.log", c->metadata->name);
 	message_put(p, c, "labels", LABEL, "1");
 	c->linux = MESSAGE_NEW(p, linux_container_config);
 	c->linux->security_context = MESSAGE_NEW(p, linux_container_security_context);
@@ -81,19 +81,38 @@ static Cri__ContainerConfig *container_config(struct pool *p, const struct pod_o
 	return c;
 }
 
+static int container_up(struct pool *p, const struct side *s, const struct pod_options *o, int number,
+			Cri__CreateContainerRequest *create, struct pod *pod, struct err *e)
+{
+	Cri__StartContainerRequest *start = MESSAGE_NEW(p, start_container_request);
+	Cri__CreateContainerResponse *created;
+	Cri__StartContainerResponse *started;
+	create->config = container_config(p, o, number);
+	int64_t t0 = clock_mono_ns();
+	int ret = CALL(s, CreateContainer, create_container, create, &created, e);
+	if (ret < 0)
+		return err_wrap(e, ret, "%s", s->name);
+	int64_t t1 = clock_mono_ns();
+	start->container_id = created->container_id;
+	ret = CALL(s, StartContainer, start_container, start, &started, e);
+	if (ret < 0)
+		return err_wrap(e, ret, "%s", s->name);
+	int64_t t2 = clock_mono_ns();
+	sample_put(s->name, "up.create", t1 - t0);
+	sample_put(s->name, "up.start", t2 - t1);
+	pod->container = created->container_id;
+	return 0;
+}
+
 int pod_up(struct pool *p, const struct side *s, const struct pod_options *o, int number,
 	   struct pod *out, struct err *e)
 {
 	char *name = pool_printf(p, "bench-%s-%d", s->name, number);
 	Cri__RunPodSandboxRequest *run = MESSAGE_NEW(p, run_pod_sandbox_request);
 	Cri__CreateContainerRequest *create = MESSAGE_NEW(p, create_container_request);
-	Cri__StartContainerRequest *start = MESSAGE_NEW(p, start_container_request);
 	Cri__RunPodSandboxResponse *ran;
-	Cri__CreateContainerResponse *created;
-	Cri__StartContainerResponse *started;
 	run->config = create->sandbox_config = sandbox_config(p, o, name);
 	run->runtime_handler = (char *)o->handler;
-	create->config = container_config(p, o);
 	/* The kubelet makes the folder of the logs. */
 	int ret = file_mkdirs(run->config->log_directory, 0755, e);
 	if (ret < 0)
@@ -102,22 +121,15 @@ int pod_up(struct pool *p, const struct side *s, const struct pod_options *o, in
 	ret = CALL(s, RunPodSandbox, run_pod_sandbox, run, &ran, e);
 	if (ret < 0)
 		return err_wrap(e, ret, "%s", s->name);
-	int64_t t1 = clock_mono_ns();
+	sample_put(s->name, "up.run", clock_mono_ns() - t0);
 	create->pod_sandbox_id = ran->pod_sandbox_id;
-	ret = CALL(s, CreateContainer, create_container, create, &created, e);
-	if (ret < 0)
-		return err_wrap(e, ret, "%s", s->name);
-	int64_t t2 = clock_mono_ns();
-	start->container_id = created->container_id;
-	ret = CALL(s, StartContainer, start_container, start, &started, e);
-	if (ret < 0)
-		return err_wrap(e, ret, "%s", s->name);
-	int64_t t3 = clock_mono_ns();
-	sample_put(s->name, "up.run", t1 - t0);
-	sample_put(s->name, "up.create", t2 - t1);
-	sample_put(s->name, "up.start", t3 - t2);
-	sample_put(s->name, "up", t3 - t0);
-	*out = (struct pod){ ran->pod_sandbox_id, created->container_id };
+	out->id = ran->pod_sandbox_id;
+	for (int i = 0; i < o->containers; i++) {
+		ret = container_up(p, s, o, i, create, out, e);
+		if (ret < 0)
+			return ret;
+	}
+	sample_put(s->name, "up", clock_mono_ns() - t0);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * A pod of one container, as a kubelet makes and removes it, and samples: lines
+ * A pod, of one container unless more are wanted, as a kubelet makes and removes it, and samples: lines
  * "SIDE METRIC NANOSECONDS" on stdout, each written at once so that processes may share it.
  */
 #include <stddef.h>
@@ -22,18 +22,20 @@ struct pod_options {
 	const char *handler;
 	const char *log_dir;
 	const char *cgroup_parent;
+	int containers;
 };
 
 struct pod {
 	const char *id;
-	const char *container;
+	const char *container;	/* the last one */
 };
 
 void sample_put(const char *side, const char *metric, int64_t value);
 
 int side_connect(struct pool *p, struct side *s, struct err *e);
 
-/* RunPodSandbox, CreateContainer, StartContainer: samples "up", "up.run", "up.create", "up.start".
+/* RunPodSandbox, then CreateContainer and StartContainer for each: samples "up", "up.run",
+ * "up.create", "up.start".
  * number makes the name; what is allocated lives in p. */
 int pod_up(struct pool *p, const struct side *s, const struct pod_options *o, int number,
 	   struct pod *out, struct err *e);

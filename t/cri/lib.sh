@@ -42,10 +42,10 @@ until_true() {
 	done
 }
 
-leak_what="--mark $name --dir $state --dir $work/root --netns $name- --link $name --cgroup /crisp-$name --nft $name"
+# leak_snapshot [MORE OF LEAKCHECK'S OPTIONS...]
 leak_snapshot() {
-	# shellcheck disable=SC2086 # a list
-	"$top/t/leak/leakcheck" snapshot "$work/leak" $leak_what
+	"$top/t/leak/leakcheck" snapshot "$work/leak" --mark "$name" --dir "$state" --dir "$work/root" --netns "$name-" \
+		--link "$name" --cgroup "/crisp-$name" --nft "$name" "$@"
 }
 
 # crisp_start [ARG...]: the daemon is ready when this returns; its log is $work/log
@@ -71,9 +71,17 @@ crisp_stop() {
 }
 core_pid() { cat "/proc/$crisp_pid/task/$crisp_pid/children" | tr ' ' '\n' | while read -r pid; do
 	tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -- '--core' && echo "$pid"; done; }
+# Where /run is no tmpfs (it is on nodes), writing records takes longer: for tests that measure.
+state_in_memory() {
+	mkdir "$work/memory"
+	mount -t tmpfs -o mode=755 "$name" "$work/memory"
+	state=$work/memory/state
+	sock=$state/crisp.sock
+}
 leave() {
 	crisp_stop
 	for pid in $helpers; do kill "$pid" 2>/dev/null; done
+	[ ! -d "$work/memory" ] || umount -l "$work/memory"
 	rm -rf "$work"
 }
 crisp_pid='' helpers=''

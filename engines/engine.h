@@ -60,7 +60,7 @@ extern "C" {
 
 #define CRISP_ENGINE_MAGIC 0x31474e45u	/* "ENG1" */
 #define CRISP_ENGINE_MAJOR 0
-#define CRISP_ENGINE_MINOR 1
+#define CRISP_ENGINE_MINOR 2
 
 /* Does *p, by its own size, have this member?  And is a slot there to be called? */
 #define CRISP_HAS(p, member)                                                                       \
@@ -227,6 +227,7 @@ struct crisp_create_args {
 struct crisp_start_args {
 	CRISP_ARGS_HEAD;
 	const struct crisp_stdio *stdio;	/* with START_STDIO */
+	const struct crisp_rootfs *rootfs;	/* with START_STDIO: as create had it */
 };
 
 struct crisp_kill_args {
@@ -333,6 +334,8 @@ struct crisp_spawn_blob {
 /* what it leaves running is meant to outlive the core (a shim, a sandbox): else it dies with the
  * core's programs */
 #define CRISP_SPAWN_STAY	(1u << 1)
+/* it lives long and mostly waits: not one of the few programs that may run at once */
+#define CRISP_SPAWN_WAITS	(1u << 2)
 
 /*
  * A program to run.  Copied; all of it may go when spawn() returns.  The child is a child of the
@@ -361,6 +364,10 @@ struct crisp_spawn_plan {
 	const char *pid_file;
 	/* Mounted for this program alone, in a mount namespace of its own.  NULL: the host's. */
 	const struct crisp_rootfs *rootfs;
+	/* The network namespace to run in, as the host sees its file; NULL: the host's. */
+	const char *netns_path;
+	/* Folders below /proc or /sys over which it finds an empty tmpfs; NULL-terminated.  NULL: none. */
+	const char *const *covers;
 };
 
 /* How a program ended; valid during the callback. */
@@ -394,6 +401,7 @@ typedef void crisp_spawn_cb(void *data, const struct crisp_spawn_result *r);
 #define CRISP_HOST_SPAWN	(1ull << 0)
 #define CRISP_HOST_ROOTFS	(1ull << 1)	/* crisp_spawn_plan.rootfs works */
 #define CRISP_HOST_KEEP		(1ull << 2)	/* keep_fd outlives the core */
+#define CRISP_HOST_SPAWN_NS	(1ull << 3)	/* .netns_path, .covers and CRISP_SPAWN_WAITS do */
 
 /*
  * What the host does for a plugin.  The pointer is the instance's own and lives until close()

@@ -458,7 +458,7 @@ void host_init(struct host *host, struct handler *h)
 		.size = sizeof(host->abi),
 		.major = CRISP_ENGINE_MAJOR,
 		.minor = CRISP_ENGINE_MINOR,
-		.features = CRISP_HOST_SPAWN | CRISP_HOST_ROOTFS | (pl->keep ? CRISP_HOST_KEEP : 0),
+		.features = CRISP_HOST_SPAWN | CRISP_HOST_ROOTFS | CRISP_HOST_SPAWN_NS | (pl->keep ? CRISP_HOST_KEEP : 0),
 		.handler = h->pub.name,
 		.state_dir = pool_printf(pl->pool, "%s/engines/%s", pl->opt.state_dir, h->pub.name),
 		.done = call_done,

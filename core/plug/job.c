@@ -31,6 +31,7 @@
 enum {
 	FD_OURS = 40,
 	FD_NS = FD_OURS,
+	FD_NET,
 	FD_EXE,
 	FD_MOUNT,			/* and up */
 	FD_ERR = 63,			/* for crisp-work's own errors */
@@ -278,13 +279,15 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 {
 	const struct crisp_rootfs *root = j->plan.rootfs;
 	struct plug *pl = j->host->handler->plug;
-	size_t n_argv = 0, n_mounts = 0;
+	size_t n_argv = 0, n_mounts = 0, n_covers = 0;
 	while (j->plan.argv[n_argv])
 		n_argv++;
-	while (root->mounts && root->mounts[n_mounts])
+	while (root && root->mounts && root->mounts[n_mounts])
 		n_mounts++;
-	struct argv a = { .at = pool_alloc(j->pool,
-					   (n_argv + n_mounts * 6 + 24) * sizeof(char *)) };
+	while (j->plan.covers && j->plan.covers[n_covers])
+		n_covers++;
+	size_t n_words = n_argv + n_mounts * 6 + n_covers * 2 + 26;
+	struct argv a = { .at = pool_alloc(j->pool, n_words * sizeof(char *)) };
 	arg(&a, "crisp-work");
 	arg(&a, "enter");
 	arg(&a, pool_printf(j->pool, "%d", FD_NS));
@@ -297,6 +300,18 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 	if (j->plan.cwd) {
 		arg(&a, "--chdir");
 		arg(&a, j->plan.cwd);
+	}
+	if (j->plan.netns_path) {
+		int net = open(j->plan.netns_path, O_RDONLY | O_CLOEXEC);
+		if (net < 0)
+			return err_sys(&j->err, "open the network namespace %s", j->plan.netns_path);
+		fds[sp->n_fds++] = (struct spawn_fd){ pool_fd(j->pool, net)->fd, FD_NET };
+		arg(&a, "--netns");
+		arg(&a, pool_printf(j->pool, "%d", FD_NET));
+	}
+	for (size_t i = 0; i < n_covers; i++) {
+		arg(&a, "--cover");
+		arg(&a, j->plan.covers[i]);
 	}
 	arg(&a, "--argv0");
 	arg(&a, j->plan.argv[0]);
@@ -348,7 +363,8 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 			return fd;
 		fds[sp.n_fds++] = (struct spawn_fd){ fd, plan->blobs[i].target };
 	}
-	bool apart = plan->rootfs && pl->opt.mntns_fd >= 0;
+	bool ns = plan->netns_path || (plan->covers && plan->covers[0]);
+	bool apart = (plan->rootfs || ns) && pl->opt.mntns_fd >= 0;
 	int log_fd = -1;
 	if ((plan->log_target > 0 || apart) && log_open(j, tmp, &log_fd) < 0)
 		return -j->err.code;
@@ -373,9 +389,9 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 		int ret = wrap(j, &sp, fds, log_fd);
 		if (ret < 0)
 			return ret;
-	} else if (plan->rootfs && plan->rootfs->mounts && plan->rootfs->mounts[0]) {
+	} else if (ns || (plan->rootfs && plan->rootfs->mounts && plan->rootfs->mounts[0])) {
 		return err_set(&j->err, ENOSYS,
-			       "there is no mount namespace to mount the rootfs in");
+			       "there is no mount namespace to run it in");
 	}
 	if (plan->pid_file && unlink(plan->pid_file) < 0 && errno != ENOENT)
 		return err_sys(&j->err, "remove old pid file %s", plan->pid_file);
@@ -437,6 +453,8 @@ static void copy_plan(struct crisp_job *j, const struct crisp_spawn_plan *plan)
 	to->input = to->input ? pool_memdup(p, to->input, to->input_len) : NULL;
 	to->pid_file = pool_strdup(p, to->pid_file);
 	to->rootfs = args_copy_rootfs(p, to->rootfs);
+	to->netns_path = pool_strdup(p, to->netns_path);
+	to->covers = to->covers ? copy_strings(p, to->covers) : NULL;
 }
 
 static int check_target(int32_t target, int32_t least, uint64_t *seen, struct err *e)
@@ -454,7 +472,7 @@ static int check_plan(const struct crisp_spawn_plan *p, struct err *e)
 {
 	if (!CRISP_HAS(p, err_max) || !p->path || p->path[0] != '/' || !p->argv || !p->argv[0])
 		return err_set(e, EINVAL, "no absolute path, or no arguments");
-	if (p->flags & ~(CRISP_SPAWN_SEAL | CRISP_SPAWN_STAY))
+	if (p->flags & ~(CRISP_SPAWN_SEAL | CRISP_SPAWN_STAY | CRISP_SPAWN_WAITS))
 		return err_set(e, EINVAL, "unknown flags 0x%x", p->flags);
 	if (p->n_fds > FDS_MAX || p->n_blobs > FDS_MAX)
 		return err_set(e, EINVAL, "%u file descriptors and %u blobs are too many", p->n_fds,

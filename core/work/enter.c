@@ -1,6 +1,7 @@
 /*
  * enter: starts an engine in a mount namespace of its own, a copy of the template, in which the
  * container's rootfs is mounted for this one run.  The mounts end with the last process in it.
+ * Some engines also want to run in the pod's network, or to not see a folder of /proc.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,20 @@ static int mount_overlay(char **args, struct err *e)
 	return ret < 0 ? ret : overlay_mount(args[0], args[1], args[2], args[3], e);
 }
 
+/* Hide what is in a folder of /proc or /sys from the program, and from nobody else: the host's
+ * /proc is a peer of ours. */
+static int cover(const char *dir, struct err *e)
+{
+	const char *of = !strncmp(dir, "/proc/", 6) ? "/proc" : "/sys";
+	if (strcmp(of, "/proc") && strncmp(dir, "/sys/", 5))
+		return job_usage(e, "--cover: not a folder of /proc or /sys");
+	if (mount(NULL, of, NULL, MS_PRIVATE | MS_REC, NULL) < 0)
+		return err_sys(e, "part %s from the host's", of);
+	if (mount("none", dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k") < 0)
+		return err_sys(e, "cover %s", dir);
+	return 0;
+}
+
 /* An engine in a memfd: the fd is not the engine's to inherit.  A script's interpreter has to
  * open it, though. */
 static void hide_program_fd(const char *program)
@@ -107,7 +122,7 @@ static void hide_program_fd(const char *program)
 enum { TREES_MAX = 32 };
 
 struct enter_plan {
-	int ns, program;	/* program: its place in argv */
+	int ns, net, program;	/* net: -1: stay; program: its place in argv */
 	const char *dir, *argv0;
 	int trees[TREES_MAX], n_trees;	/* of each --fdmount, in order */
 };
@@ -116,8 +131,8 @@ static const struct option {
 	const char *name;
 	int n;		/* words that follow */
 } options[] = {
-	{ "--errfd", 1 },   { "--chdir", 1 },   { "--argv0", 1 },
-	{ "--overlay", 4 }, { "--fdmount", 2 }, { 0 },
+	{ "--errfd", 1 },   { "--chdir", 1 },   { "--argv0", 1 }, { "--netns", 1 },
+	{ "--overlay", 4 }, { "--fdmount", 2 }, { "--cover", 1 }, { 0 },
 };
 
 /* How many words the option at argv[i] takes in all; 0 if it is none. */
@@ -132,6 +147,7 @@ static int option_length(int argc, char **argv, int i)
 static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
 {
 	p->dir = "/";
+	p->net = -1;
 	p->ns = argc > 1 ? job_number(argv[1]) : -1;
 	if (p->ns < 0)
 		return job_usage(e, "NSFD");
@@ -144,6 +160,10 @@ static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
 			p->dir = argv[i + 1];
 		} else if (!strcmp(argv[i], "--argv0")) {
 			p->argv0 = argv[i + 1];
+		} else if (!strcmp(argv[i], "--netns")) {
+			p->net = job_number(argv[i + 1]);
+			if (p->net < 0)
+				return job_usage(e, "--netns: not an fd");
 		} else if (!strcmp(argv[i], "--errfd")) {
 			int fd = job_number(argv[i + 1]);
 			if (fd < 0 || fcntl(fd, F_GETFD) < 0)
@@ -179,6 +199,8 @@ static int mount_all(const struct enter_plan *p, int argc, char **argv, struct e
 			ret = mount_overlay(argv + i + 1, e);
 		else if (!strcmp(argv[i], "--fdmount"))
 			ret = mount_tree(p->trees[tree++], argv[i + 2], e);
+		else if (!strcmp(argv[i], "--cover"))
+			ret = cover(argv[i + 1], e);
 	}
 	return ret;
 }
@@ -196,6 +218,10 @@ int job_enter(int argc, char **argv, struct err *e)
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_sys(e, "copy the mount namespace");
 	close(p.ns);
+	if (p.net >= 0 && setns(p.net, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the network namespace of fd %d", p.net);
+	if (p.net >= 0)
+		close(p.net);
 	ret = mount_all(&p, argc, argv, e);
 	if (ret < 0)
 		return ret;

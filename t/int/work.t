@@ -173,6 +173,21 @@ r = enter(ns, "--errfd", wr, program=("/nonexistent",), fds=(wr,))
 os.close(wr)
 ok(r.stderr == "" and b"/nonexistent" in os.read(rd, 1000), "errors go to --errfd")
 os.close(rd)
+# -- an engine's own wishes: the pod's network, a folder covered --
+subprocess.run(["ip", "netns", "add", NS_NAME := f"work{os.getpid()}"], check=True)
+net = os.open(f"/run/netns/{NS_NAME}", os.O_RDONLY)
+r, _ = work("enter", ns, "--netns", net, "--cover", "/proc/sys/net/core", "--", "/bin/sh", "-c",
+            "readlink /proc/self/ns/net; ls /proc/sys/net/core | wc -l", fds=(ns, net))
+inside = r.stdout.split()
+ok(r.returncode == 0 and inside[0] == f"net:[{os.fstat(net).st_ino}]", "enter --netns: the program is in that network", r)
+ok(inside[1:] == ["0"], "--cover: and finds the folder empty", r)
+ok(len(os.listdir("/proc/sys/net/core")) > 5 and "/proc/sys/net" not in open("/proc/self/mounts").read(),
+   "the host does not")
+for bad in (["--cover", "/etc"], ["--cover", "/proc/no/such"], ["--netns", 999], ["--netns", "x"]):
+    r, _ = work("enter", ns, *bad, "--", "/bin/true", fds=(ns,))
+    ok(r.returncode and r.stderr, f"{' '.join(map(str, bad))} is refused", r)
+os.close(net)
+subprocess.run(["ip", "netns", "del", NS_NAME])
 r, _ = work("enter", 999, "--", "/bin/true")
 ok(r.returncode == 1 and "999" in r.stderr, "a bad namespace is named", r.stderr)
 r, _ = work("enter", 999, "--what", "--", "/bin/true")

@@ -24,7 +24,7 @@
 #include "core/base/log.h"
 #include "core/cgroup/tree.h"
 
-enum { CONTROL_FILE_MAX = 8 << 10 };
+enum { CONTROL_FILE_MAX = 8 << 10, LEAVE_WAIT_MS = 1000 };
 
 /* -- what is ours -- */
 
@@ -451,7 +451,10 @@ const int *cgroups_home_procs(const struct cgroups *cg, size_t *n)
 
 void cgroups_leave(struct cgroups *cg)
 {
-	cgroups_exit_helpers(cg);
+	struct err e = { 0 };
+	/* What still runs would end with the core's pool, but keeps the cgroup until then. */
+	if (cgroups_kill_helpers(cg, LEAVE_WAIT_MS, &e) < 0)
+		log_warn("a cgroup stays", "cgroup", cg->helpers, "error", err_text(&e));
 	for_each_hierarchy(h, cg) {
 		unlinkat(h->fd, cg->helpers + 1, AT_REMOVEDIR);
 		/* Also one that an earlier daemon has made: by the configuration it is ours. */

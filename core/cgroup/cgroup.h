@@ -38,7 +38,8 @@ int cgroups_enter_helpers(struct cgroups *cg, struct err *e);
 void cgroups_exit_helpers(struct cgroups *cg);
 /* fds of the files that take a process home, for spawner_new(); they live as long as cg. */
 const int *cgroups_home_procs(const struct cgroups *cg, size_t *n);
-/* At the end: go home, remove the helpers' cgroup and parent, if they are empty. */
+/* At the end: go home, kill what the core has left running, remove the helpers' cgroup and parent,
+ * if they are empty.  Waits, at most a second. */
 void cgroups_leave(struct cgroups *cg);
 
 /*

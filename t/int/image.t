@@ -2,8 +2,8 @@
 # Pulling, importing, keeping and removing images: the image store through t/int/image_tool.c, against
 # a real docker-registry fed by skopeo, and against a registry of this test's own that misbehaves.
 # Root alone.
-import base64, gzip, hashlib, http.server, io, json, os, re, shutil, signal, socket, subprocess, sys
-import tarfile, tempfile, threading, time, urllib.parse
+import base64, fcntl, gzip, hashlib, http.server, io, json, os, re, shutil, signal, socket, ssl, struct
+import subprocess, sys, tarfile, tempfile, threading, time, urllib.parse
 
 if os.geteuid() != 0:
     print("1..0 # SKIP needs root")
@@ -492,6 +492,38 @@ def test_mirrors():
     ok(out.startswith("error") and all(r[3] is None for r in seen), "a pod's credentials are not for mirrors", out)
 
 
+def test_tls():
+    def openssl(*args):
+        subprocess.run(["openssl", *args], cwd=tmp, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", "key.pem", "-out", "cert.pem",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    server = serve()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{tmp}/cert.pem", f"{tmp}/key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    port = server.server_port
+    images["plain/tls:t"] = normal
+    ref = f"localhost:{port}/plain/tls:t"
+    pull_fails("plain/tls", "EPROTO", ["certificate"], "a certificate that nobody vouches for", ref=ref)
+    pull_fails("plain/tls", "EPROTO", ["registries.plain_http"], "TLS to a server without",
+               ref=f"localhost:{fake.server_port}/plain/tls:t")
+    trusted = f"mount --bind {tmp}/cert.pem /etc/ssl/certs/ca-certificates.crt && exec \"$@\""
+
+    def tool_trusting(*args, opts=()):
+        return subprocess.run(["unshare", "-m", "sh", "-c", trusted, "sh", *command(*args, opts=opts)],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=120).stdout
+    out = tool_trusting("pull", ref, "then", "remove", ref)
+    ok(f"ok {normal.id}" in out, "TLS, by a name that is resolved", out)
+    # The certificate is good, the name is not the one that was asked for.
+    out = tool_trusting("pull", f"127.0.0.1:{port}/plain/tls:t")
+    ok(out.startswith("error EPROTO"), f"refused: {out.splitlines()[0]}", out)
+    del seen[:]
+    images["redirect/tls:t"] = normal
+    out = tool_trusting("pull", f"localhost:{port}/redirect/tls:t")
+    ok(out.startswith("error") and not any(r[2].startswith("/storage") for r in seen),
+       f"from TLS no redirect leads to plain HTTP: {out.splitlines()[0]}", out)
+
+
 def layers_of(out):
     return [l.split()[1] for l in out.splitlines() if l.startswith(" layer ")]
 
@@ -625,6 +657,59 @@ def test_restart():
        "an image that lacks a layer is not there, and is pulled whole again", out)
     ok(not {low, high} & set(layers_of(out)), "numbers are not used twice", out)
     tool("remove", n)
+
+
+def power_cut(disk, at, wait):
+    """Pull, lose the power as soon as the pull is done (or once all is settled), and mount again."""
+    p = subprocess.Popen(command("pull", f"{FAKE}/plain/p:t", root=at), stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, text=True)
+    first = p.stdout.readline()
+    if wait:
+        p.stdout.read()
+        p.wait()
+    fd = os.open(at, os.O_RDONLY)
+    fcntl.ioctl(fd, 0x8004587d, struct.pack("I", 2))     # EXT4_IOC_SHUTDOWN, without flushing the log
+    os.close(fd)
+    p.kill()
+    p.stdout.close()
+    p.wait()
+    wait_for(lambda: subprocess.run(["umount", at], stderr=subprocess.DEVNULL).returncode == 0)
+    subprocess.run(["mount", "-o", "loop", disk, at], check=True)
+    return first
+
+
+def whole(out):
+    dirs = layers_of(out)
+    return len(dirs) == 2 and open(f"{dirs[0]}/bin/tool", "rb").read() == noise and open(f"{dirs[1]}/etc/three").read() == "3"
+
+
+def test_power_cut():
+    images["plain/p:t"] = normal
+    disk, at = f"{tmp}/disk", f"{tmp}/at"
+    os.mkdir(at)
+    with open(disk, "wb") as f:
+        f.truncate(200 << 20)
+    if not shutil.which("mkfs.ext4") or subprocess.run(
+            ["sh", "-c", f"mkfs.ext4 -q {disk} && mount -o loop {disk} {at}"], stderr=subprocess.DEVNULL).returncode:
+        ok(True, "power cuts # SKIP no ext4 on a loop device")
+        return
+    try:
+        ok(power_cut(disk, at, True).startswith("ok "), "a pull, then the power goes")
+        out = tool("find", normal.id, root=at)
+        ok(whole(out), "what was settled is whole", out)
+        tool("remove", normal.id, root=at)
+        good = True
+        for _ in range(5):
+            power_cut(disk, at, False)
+            out = tool("find", normal.id, root=at)
+            good = good and (out.startswith("none") or whole(out))
+            again = tool("pull", f"{FAKE}/plain/p:t", "then", "find", normal.id, root=at)
+            good = good and whole(again)
+            tool("remove", normal.id, root=at)
+        ok(good, "a cut right after a pull: the image is whole or not there, and can be pulled", out + again)
+        ok(os.listdir(f"{at}/images/layers") == [], "and nothing is left of it")
+    finally:
+        subprocess.run(["umount", at])
 
 
 def test_import():
@@ -774,11 +859,13 @@ try:
     test_own_registry()
     test_auth()
     test_mirrors()
+    test_tls()
     test_content()
     test_names()
     test_holds()
     test_joining()
     test_restart()
+    test_power_cut()
     test_import()
     test_live_workers()
     test_real_registry()

@@ -1,19 +1,13 @@
-/*
- * Spawning, see the header.  The child is made by clone(CLONE_VM | CLONE_VFORK): it runs on
- * a stack of its own in our memory until it execs, so between clone and exec it may only make
- * system calls.  Its errors come back through the shared memory.
- */
+/* The queue, the streams and the deadline of each program; child.c makes the process. */
 #include "core/spawn/spawn.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,11 +15,9 @@
 #include "core/base/log.h"
 #include "core/base/pool.h"
 #include "core/loop/loop.h"
+#include "core/spawn/child.h"
 
 enum {
-	FDS_MAX = 64,
-	FD_HIGH = 200,
-	CHILD_STACK = 64 << 10,
 	SWEEP_MS = 1000,
 	STRANGER_AGE_MS = 500,
 	DRAIN_MS = 1000
@@ -36,11 +28,9 @@ struct spawner {
 	struct loop *loop;
 	unsigned limit, running, waiting;
 	struct list queue, started;	/* started: oldest first */
-	const int *home_procs;
-	size_t n_home_procs;
+	struct child_ground ground;
 	struct loop_timer sweep;
 	struct loop_defer next;
-	char *stack;
 	pid_t stranger;		/* the oldest unknown zombie, and since when */
 	int64_t stranger_ns;
 };
@@ -79,85 +69,6 @@ struct spawn {
 
 static void start_waiting(struct spawner *s);
 
-/* -- the child, before exec: system calls only -- */
-
-struct child_args {
-	const struct spawn_plan *plan;
-	const struct spawner *spawner;
-	int std[3];
-	int err;
-	const char *stage, *what;	/* what: NULL stands for the program */
-};
-
-static int child_fail(struct child_args *a, const char *stage)
-{
-	a->err = errno;
-	a->stage = stage;
-	return 127;
-}
-
-static int child_set_oom(int adj)
-{
-	char text[16];
-	int n = snprintf(text, sizeof(text), "%d", adj); /* digits only: no locale, no malloc */
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	/* Not allowed to go lower than it was: then it stays as it is. */
-	ssize_t ret = write(fd, text, (size_t)n);
-	close(fd);
-	return ret < 0 && errno != EACCES ? -1 : 0;
-}
-
-static int child_main(void *arg)
-{
-	struct child_args *a = arg;
-	const struct spawn_plan *p = a->plan;
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &dfl, NULL);
-	setsid();
-	if (p->leave_cgroup)
-		for (size_t i = 0; i < a->spawner->n_home_procs; i++)
-			if (write(a->spawner->home_procs[i], "0", 1) < 0)
-				return child_fail(a, "leave the core's cgroup");
-	if (child_set_oom(p->oom_score_adj < -1000 ? 0 : p->oom_score_adj) < 0)
-		return child_fail(a, "set oom_score_adj");
-	int high[FDS_MAX], target_max = 2;
-	for (size_t i = 0; i < p->n_fds; i++) {
-		high[i] = fcntl(p->fds[i].fd, F_DUPFD_CLOEXEC, FD_HIGH);
-		if (high[i] < 0)
-			return child_fail(a, "dup a file descriptor");
-	}
-	int exe = p->exe_fd < 0 ? -1 : fcntl(p->exe_fd, F_DUPFD_CLOEXEC, FD_HIGH);
-	for (int i = 0; i < 3; i++) {
-		int fd = fcntl(a->std[i], F_DUPFD_CLOEXEC, FD_HIGH);
-		if (fd < 0 || dup2(fd, i) < 0)
-			return child_fail(a, "set up stdio");
-	}
-	for (size_t i = 0; i < p->n_fds; i++) {
-		if (dup2(high[i], p->fds[i].target) < 0)
-			return child_fail(a, "place a file descriptor");
-		if (p->fds[i].target > target_max)
-			target_max = p->fds[i].target;
-	}
-	syscall(SYS_close_range, target_max + 1, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
-	if (chdir(p->cwd ? p->cwd : "/") < 0) {
-		a->what = p->cwd;
-		return child_fail(a, "enter folder");
-	}
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	char *const *argv = (char *const *)(uintptr_t)p->argv;
-	char *const *envp = (char *const *)(uintptr_t)p->envp;
-	if (exe >= 0)
-		syscall(SYS_execveat, exe, "", argv, envp, AT_EMPTY_PATH);
-	else
-		execve(p->path, argv, envp);
-	return child_fail(a, "execute");
-}
-
 /* -- copying a plan -- */
 
 static const char *const *copy_strings(struct pool *p, const char *const *from)
@@ -173,7 +84,7 @@ static const char *const *copy_strings(struct pool *p, const char *const *from)
 
 static void copy_plan(struct spawn *sp, const struct spawn_plan *plan)
 {
-	assert(plan->n_fds <= FDS_MAX);
+	assert(plan->n_fds <= SPAWN_FDS_MAX);
 	static const char *const default_env[] = {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL,
 	};
@@ -386,7 +297,6 @@ static int open_stdio(struct spawn *sp, int std[3])
 static void start(struct spawn *sp)
 {
 	struct spawner *s = sp->spawner;
-	struct child_args a = { .plan = &sp->plan, .spawner = s, .std = { -1, -1, -1 } };
 	list_del(&sp->link);
 	if (!sp->plan.uncounted)
 		list_append(&s->started, &sp->link);
@@ -394,32 +304,15 @@ static void start(struct spawn *sp)
 	s->waiting--;
 	s->running += !sp->plan.uncounted;
 	sp->state = SPAWN_STATE_RUNNING;
-	int pidfd = -1, ret = open_stdio(sp, a.std);
-	if (ret == 0) {
-		sigset_t all_signals, was;
-		sigfillset(&all_signals);
-		sigprocmask(SIG_SETMASK, &all_signals, &was);
-		int pid = clone(child_main, s->stack + CHILD_STACK,
-				CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &a, &pidfd);
-		ret = pid < 0 ? -errno : 0;
-		sigprocmask(SIG_SETMASK, &was, NULL);
-		sp->pid = pid;
-	} else {
-		a.stage = "set up stdio";
-	}
+	int std[3] = { -1, -1, -1 }, pidfd = -1, ret = open_stdio(sp, std);
+	if (ret < 0)
+		err_set(&sp->result.err, -ret, "set up stdio: %s", strerror(-ret));
+	else
+		ret = child_start(&s->ground, &sp->plan, std, &sp->pid, &pidfd, &sp->result.err);
 	for (int i = 0; i < 3; i++)
-		if (a.std[i] >= 0)
-			close(a.std[i]);
-	if (ret == 0 && a.err) {
-		waitpid(sp->pid, NULL, 0);	/* gone already */
-		close(pidfd);
-		ret = -a.err;
-	}
+		if (std[i] >= 0)
+			close(std[i]);
 	if (ret < 0) {
-		const char *program = sp->plan.path ? sp->plan.path : sp->plan.argv[0];
-		err_set(&sp->result.err, -ret, "%s %s: %s", a.stage ? a.stage : "start",
-			a.what ? a.what : program, strerror(-ret));
-		sp->pid = 0;
 		sp->exited = true;
 		finish(sp);
 		return;
@@ -564,7 +457,7 @@ static void release_spawner(struct pool_res *r)
 {
 	struct spawner *s = container_of(r, struct spawner, res);
 	loop_defer_cancel(&s->next);
-	free(s->stack);
+	child_ground_finish(&s->ground);
 }
 
 struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *home_procs,
@@ -573,13 +466,9 @@ struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, cons
 	struct spawner *s = pool_new_struct(p, struct spawner);
 	s->loop = l;
 	s->limit = limit;
-	s->home_procs = home_procs;
-	s->n_home_procs = n_home_procs;
+	child_ground_init(&s->ground, home_procs, n_home_procs);
 	list_init(&s->queue);
 	list_init(&s->started);
-	s->stack = aligned_alloc(16, CHILD_STACK);
-	if (!s->stack)
-		abort();
 	pool_res_add(p, &s->res, release_spawner);
 	loop_timer_start(&s->sweep, l, p, SWEEP_MS, SWEEP_MS, handle_sweep, s);
 	return s;

@@ -34,6 +34,8 @@ struct spawn;
 struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, const int *home_procs,
 			    size_t n_home_procs);
 
+enum { SPAWN_FDS_MAX = 64 };
+
 struct spawn_fd {
 	int fd;		/* borrowed; closed in neither process by us */
 	int target;	/* its number in the child, 0..63; targets are distinct */

@@ -421,6 +421,30 @@ static void test_cgroup(void)
 	unlink(procs);
 }
 
+/* What a child is given passes through numbers of ours: no copy may stay there. */
+static void test_many_files(void)
+{
+	struct seen s;
+	int many[600], ends[2];
+	for (int i = 0; i < 600; i++)
+		many[i] = open("/dev/null", O_RDONLY);
+	ok(pipe2(ends, O_CLOEXEC) == 0 && many[599] > 600, "many files are open, not close-on-exec");
+	const struct spawn_fd fds[] = { { ends[1], 63 }, { many[599], 5 } };
+	struct spawn_plan plan = captured();
+	plan.fds = fds;
+	plan.n_fds = 2;
+	start(root, plan, "ls /proc/self/fd | tr '\\n' ' '", &s);
+	run();
+	ok(!strcmp(s.out, "0 1 2 3 5 63 "), "the child has what it was given (and ls its 3): %s", s.out);
+	close(ends[1]);
+	fd_set_nonblock(ends[0]);
+	ok(read(ends[0], s.out, 1) == 0, "a pipe that was given away ends when the child has ended");
+	ok(fcntl(many[0], F_GETFD) == 0 && fcntl(many[599], F_GETFD) == 0, "ours are untouched");
+	close(ends[0]);
+	for (int i = 0; i < 600; i++)
+		close(many[i]);
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -431,6 +455,7 @@ int main(void)
 	test_input();
 	test_fds();
 	test_surroundings();
+	test_many_files();
 	test_no_program();
 	test_sealed();
 	test_deadline();

@@ -201,6 +201,18 @@ static void remove_parts(struct cgroups *cg, const struct hierarchy *h, const ch
 	}
 }
 
+static const char *made_text(struct cgroups *cg, struct pool *p, const unsigned long *masks)
+{
+	struct buf text = { 0 };
+	for (size_t i = 0; i < cg->n; i++)
+		if (masks[i])
+			buf_printf(&text, "%s%s:%lx", text.len ? " " : "", cg->all[i].name,
+				   masks[i]);
+	const char *made = text.len ? pool_strndup(p, text.data, text.len) : NULL;
+	buf_free(&text);
+	return made;
+}
+
 static int make_all(struct cgroups *cg, struct pool *p, const char *path, unsigned leave,
 		    const char **made, struct err *e)
 {
@@ -213,13 +225,35 @@ static int make_all(struct cgroups *cg, struct pool *p, const char *path, unsign
 			remove_parts(cg, &cg->all[i], path, fresh[i]);
 		return ret;
 	}
-	struct buf text = { 0 };
+	*made = made_text(cg, p, masks);
+	return 0;
+}
+
+/* The parents that are ours or not there. */
+static unsigned long plan_in(struct cgroups *cg, const struct hierarchy *h, const char *path)
+{
+	char part[PATH_MAX];
+	unsigned long mask = 0;
+	unsigned parts = count_parts(path) - 1;
+	for (unsigned i = 0; i < parts; i++) {
+		size_t len = prefix_len(path, i + 1);
+		snprintf(part, sizeof(part), "%.*s", (int)len - 1, path + 1);
+		if (is_ours(cg, h, path, len) || faccessat(h->fd, part, F_OK, 0) < 0)
+			mask |= 1ul << i;
+	}
+	return mask;
+}
+
+int cgroup_plan_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made,
+			struct err *e)
+{
+	unsigned long masks[HIERARCHIES_MAX] = { 0 };
+	int ret = tree_check_path(path, e);
+	if (ret < 0)
+		return ret;
 	for (size_t i = 0; i < cg->n; i++)
-		if (masks[i])
-			buf_printf(&text, "%s%s:%lx", text.len ? " " : "", cg->all[i].name,
-				   masks[i]);
-	*made = text.len ? pool_strndup(p, text.data, text.len) : NULL;
-	buf_free(&text);
+		masks[i] = plan_in(cg, &cg->all[i], path);
+	*made = made_text(cg, p, masks);
 	return 0;
 }
 

@@ -50,6 +50,9 @@ void cgroups_leave(struct cgroups *cg);
  */
 int cgroup_make_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made,
 			struct err *e);
+/* What that would say, before anything is made: for the record of who may die in between. */
+int cgroup_plan_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made,
+			struct err *e);
 /* At start, for each record: these are still ours. */
 void cgroup_adopt_made(struct cgroups *cg, const char *path, const char *made);
 /* Remove the leaf with all below it, then those parents that `made` (may be NULL) says are ours

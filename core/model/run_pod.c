@@ -39,8 +39,13 @@ static int drop_record(struct op *op)
 static int make_cgroup(struct op *op)
 {
 	struct pod *p = op->data;
-	return cgroup_make_parents(p->model->g.cgroups, p->pool, pod_cgroup_leaf(op->pool, p), &p->cgroup_made,
-				   &op->err);
+	struct cgroups *cg = p->model->g.cgroups;
+	const char *leaf = pod_cgroup_leaf(op->pool, p);
+	int ret = cgroup_plan_parents(cg, p->pool, leaf, &p->cgroup_made, &op->err);
+	if (ret < 0)
+		return ret;
+	record_note_pod(p);	/* or nobody would know whose they are, if we died before the next step */
+	return cgroup_make_parents(cg, p->pool, leaf, &p->cgroup_made, &op->err);
 }
 
 int step_remove_cgroup(struct op *op)
@@ -243,7 +248,6 @@ static const struct op_step run_pod_steps[] = {
 	{ "attach network", attach_network, step_detach_network },
 	{ "set late sysctls", set_late_sysctls, NULL },
 	{ "write files", write_files, NULL },
-	{ "prepare sandbox", step_prepare_sandbox, NULL },
 	{ "create sandbox", step_create_sandbox, step_delete_sandbox },
 	{ "create pause", step_create_pause, step_delete_pause },
 	{ "start pause", step_start_pause, NULL },

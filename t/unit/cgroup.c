@@ -85,8 +85,10 @@ static void test_parents(struct cgroups *cg)
 {
 	const char *made = NULL, *made2 = NULL, *leaf = at("/pods/p1/c1"),
 		   *leaf2 = at("/pods/p1/c2");
-	int ret = cgroup_make_parents(cg, pool, leaf, &made, &e);
-	ok(ret == 0 && made, "make parents: %s", made);
+	int ret = cgroup_plan_parents(cg, pool, leaf, &made2, &e);
+	ok(ret == 0 && made2 && !count(cg, at("/pods")), "plan parents: %s", made2);
+	ret = cgroup_make_parents(cg, pool, leaf, &made, &e);
+	ok(ret == 0 && made && !strcmp(made, made2), "make parents: %s", made);
 	ok(count(cg, at("/pods/p1")) == cg->n && !count(cg, leaf),
 	   "in every hierarchy, not the leaf");
 	make_leaf(cg, leaf, 0);
@@ -104,11 +106,13 @@ static void test_parents(struct cgroups *cg)
 
 static void test_foreign_parents(struct cgroups *cg)
 {
-	const char *made = NULL, *foreign = at("/kube"), *leaf = at("/kube/pod/c");
+	const char *made = NULL, *plan = NULL, *foreign = at("/kube"), *leaf = at("/kube/pod/c");
 	for_each_hierarchy(h, cg)
 		if (h != cg->all)
 			mkdirat(h->fd, foreign + 1, 0755);
-	ok(cgroup_make_parents(cg, pool, leaf, &made, &e) == 0, "a parent that is there in some");
+	cgroup_plan_parents(cg, pool, leaf, &plan, &e);
+	ok(cgroup_make_parents(cg, pool, leaf, &made, &e) == 0 && plan && !strcmp(plan, made),
+	   "a parent that is there in some");
 	make_leaf(cg, leaf, 0);
 	ok(cgroup_remove_made(cg, leaf, made, &e) == 0 && count(cg, foreign) == cg->n - 1 &&
 		   !exists(cg->all, foreign),

@@ -9,6 +9,7 @@
  * What they tell differently (killing what has ended, pausing twice) is settled by asking for the
  * state afterwards.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -151,7 +152,7 @@ static void command_run(struct command *c, crisp_spawn_cb *cb)
 static void want_pid(struct command *c)
 {
 	struct act *a = c->act;
-	snprintf(a->pid_file, sizeof(a->pid_file), "%s/pid-%u", a->inst->host->state_dir,
+	snprintf(a->pid_file, sizeof(a->pid_file), "%s/pid-%d-%u", a->inst->host->state_dir, (int)getpid(),
 		 a->inst->n_pid_files++);
 	arg(c, "--pid-file");
 	arg(c, a->pid_file);
@@ -340,6 +341,19 @@ static void handle_deleted(void *data, const struct crisp_spawn_result *r)
 
 /* -- operations -- */
 
+/* Pid files of a host that has died before it could read them; its commands are dead as well. */
+static void sweep_pid_files(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *ent;
+	int host;
+	while (d && (ent = readdir(d)))
+		if (sscanf(ent->d_name, "pid-%d-", &host) == 1 && host != getpid())
+			unlinkat(dirfd(d), ent->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
 static int cli_open(const struct crisp_host *host, const char *options, struct crisp_instance **out,
 		    char *msg, uint32_t cap)
 {
@@ -352,6 +366,7 @@ static int cli_open(const struct crisp_host *host, const char *options, struct c
 		free(i);
 		return ret;
 	}
+	sweep_pid_files(host->state_dir);
 	*out = i;
 	return 0;
 }

@@ -217,7 +217,7 @@ static void handle_asked(void *data, int ret, const struct crisp_result *res, co
 	one_over(pd->r);
 }
 
-static void ask_engine(struct recovery *r, struct container *c)
+static void ask_engine(struct recovery *r, struct container *c, bool starting)
 {
 	struct pending *pd = pool_new_struct(r->pool, struct pending);
 	pd->r = r;
@@ -226,8 +226,10 @@ static void ask_engine(struct recovery *r, struct container *c)
 	struct buf state = { 0 };
 	struct err e = { 0 };
 	store_read(c->model->g.store, STORE_CONTAINER, c->id, "engine.state", &state, &e);
+	/* A pid would be answer enough, were it not for a start that may have been done or not. */
 	struct crisp_attach_args args = { .size = sizeof(args), .id = c->id, .sandbox_id = c->pod->id,
-					  .pid = c->pid, .state = state.data, .state_len = (uint32_t)state.len };
+					  .pid = starting ? 0 : c->pid, .state = state.data,
+					  .state_len = (uint32_t)state.len };
 	plug_attach(c->pod->handler, &args, ENGINE_TIMEOUT_MS, handle_asked, pd);
 	buf_free(&state);
 }
@@ -260,7 +262,7 @@ static void ask_engine_sandbox(struct recovery *r, struct pod *p)
 static void unwind_container(struct recovery *r, struct container *c, const struct record_op *op)
 {
 	if (c->alive && c->pod->handler && (!op->op || strcmp(op->op, create_table.name)))
-		ask_engine(r, c);
+		ask_engine(r, c, op->op && !strcmp(op->op, start_table.name));
 	if (!op->op)
 		return;
 	log_info("taking up an operation", "op", op->op, "step", op->step, "ctr", c->id);

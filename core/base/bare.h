@@ -1,9 +1,10 @@
 #pragma once
 /*
  * A program without libc: system calls and the entry, nothing else.  For those few that stay
- * around once per node or per pod and shall cost a few pages (crisp-keeper, crisp-pause).  To be
- * included by exactly one .c, which defines bare_main(); build it with $bare_cflags and
- * $bare_ldflags.  Everything returns what the kernel does: >= 0 or -errno.
+ * around once per node or per pod and shall cost a few pages (crisp-keeper, crisp-pause).  One .c
+ * of a program defines bare_main(); others that it links define BARE_PART before they include
+ * this.  Build with $bare_cflags and $bare_ldflags.  Everything returns what the kernel does:
+ * >= 0 or -errno.
  */
 #include <stddef.h>
 
@@ -23,9 +24,6 @@ static inline long bare_call(long n, long a, long b, long c, long d, long e, lon
 			 : "rcx", "r11", "memory");
 	return ret;
 }
-
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\t"
-	"and $-16, %rsp\n\tcall bare_start\n");
 #elif defined(__aarch64__)
 static inline long bare_call(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -42,9 +40,6 @@ static inline long bare_call(long n, long a, long b, long c, long d, long e, lon
 			 : "memory");
 	return x0;
 }
-
-__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\t"
-	"and sp, x0, #-16\n\tbl bare_start\n");
 #else
 #error "bare.h: no system calls for this processor yet"
 #endif
@@ -56,6 +51,23 @@ __asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\t"
 
 /* The compiler may call these by itself. */
 void *memset(void *to, int byte, size_t n);
+void *memcpy(void *to, const void *from, size_t n);
+
+__attribute__((noreturn)) static inline void bare_exit(int code)
+{
+	for (;;)
+		bare(exit_group, code);
+}
+
+#ifndef BARE_PART
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\t"
+	"and $-16, %rsp\n\tcall bare_start\n");
+#elif defined(__aarch64__)
+__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\t"
+	"and sp, x0, #-16\n\tbl bare_start\n");
+#endif
+
 void *memset(void *to, int byte, size_t n)
 {
 	for (volatile char *p = to; n; n--)
@@ -63,7 +75,6 @@ void *memset(void *to, int byte, size_t n)
 	return to;
 }
 
-void *memcpy(void *to, const void *from, size_t n);
 void *memcpy(void *to, const void *from, size_t n)
 {
 	const char *f = from;
@@ -74,12 +85,6 @@ void *memcpy(void *to, const void *from, size_t n)
 
 static int bare_main(int argc, char **argv, char **envp);
 
-__attribute__((noreturn)) static void bare_exit(int code)
-{
-	for (;;)
-		bare(exit_group, code);
-}
-
 __attribute__((noreturn, used)) void bare_start(long *stack);
 void bare_start(long *stack)
 {
@@ -87,3 +92,4 @@ void bare_start(long *stack)
 	char **argv = (char **)(stack + 1);
 	bare_exit(bare_main(argc, argv, argv + argc + 1));
 }
+#endif

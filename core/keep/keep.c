@@ -51,6 +51,7 @@ struct keep {
 	struct loop_io io;
 	pid_t pid;
 	unsigned generation;
+	bool rests;		/* the keeper can rest by itself */
 	struct map by_key;
 	struct list all;
 	struct list exits;	/* came before anybody listened */
@@ -209,6 +210,7 @@ static bool take_msg(struct keep *k, const struct keep_msg *m, int fd)
 	case KEEP_MSG_HELLO:
 		k->pid = m->a;
 		k->generation = (unsigned)m->b;
+		k->rests = !strcmp(m->key, "rests");
 		break;
 	case KEEP_MSG_FD:
 		if (fd >= 0) {
@@ -397,9 +399,24 @@ void keep_on_lost(struct keep *k, void (*cb)(void *data), void *data)
 	k->on_lost_data = data;
 }
 
+bool keep_lasting(const struct keep *k)
+{
+	struct kept *it;
+	list_for_each(it, &k->all, link)
+		if (strchr(it->key, '/'))
+			return true;
+	return false;
+}
+
 void keep_quit(struct keep *k, int code)
 {
 	struct keep_msg m = { .type = KEEP_MSG_QUIT, .a = code };
+	send_msg(k, &m, -1);
+}
+
+void keep_again(struct keep *k)
+{
+	struct keep_msg m = { .type = KEEP_MSG_AGAIN };
 	send_msg(k, &m, -1);
 }
 
@@ -438,13 +455,17 @@ static void let_through(struct keep *k, int memfd, int on)
 			fd_set_cloexec(it->fd, !on);
 }
 
-int keep_revive(struct keep *k, const char *keeper, char *const argv[], struct err *e)
+/* options: NULL at the end. */
+static int exec_keeper(struct keep *k, const char *keeper, char *const options[], char *const argv[],
+		       struct err *e)
 {
-	size_t n = 0;
+	size_t n = 0, n_options = 0, at = 0;
 	while (argv[n])
 		n++;
+	while (options[n_options])
+		n_options++;
 	char number[16];
-	auto_free char **args = calloc(n + 4, sizeof(*args));
+	auto_free char **args = calloc(n + n_options + 4, sizeof(*args));
 	auto_close int memfd = memfd_create("crisp-kept", MFD_CLOEXEC);
 	if (!args || memfd < 0)
 		return err_sys(e, "make the table of fds");
@@ -452,10 +473,11 @@ int keep_revive(struct keep *k, const char *keeper, char *const argv[], struct e
 	if (ret < 0)
 		return ret;
 	snprintf(number, sizeof(number), "%d", memfd);
-	args[0] = (char *)(uintptr_t)keeper;
-	args[1] = (char[]){ "--adopt" };
-	args[2] = number;
-	memcpy(args + 3, argv, n * sizeof(*args));
+	args[at++] = (char *)(uintptr_t)keeper;
+	args[at++] = (char[]){ "--adopt" };
+	args[at++] = number;
+	memcpy(args + at, options, n_options * sizeof(*args));
+	memcpy(args + at + n_options, argv, n * sizeof(*args));
 	/* The children stay ours, and with them the duty to reap. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	let_through(k, memfd, 1);
@@ -463,4 +485,26 @@ int keep_revive(struct keep *k, const char *keeper, char *const argv[], struct e
 	ret = err_sys(e, "execute %s", keeper);
 	let_through(k, memfd, 0);
 	return ret;
+}
+
+int keep_revive(struct keep *k, const char *keeper, char *const argv[], struct err *e)
+{
+	return exec_keeper(k, keeper, (char *[]){ NULL }, argv, e);
+}
+
+void keep_rest(struct keep *k, const char *keeper, char *const argv[], int code)
+{
+	char sock[16], number[16];
+	struct err e = { 0 };
+	struct keep_msg m = { .type = KEEP_MSG_REST, .a = code };
+	if (!k->rests && k->sock >= 0) {
+		snprintf(sock, sizeof(sock), "%d", k->sock);
+		snprintf(number, sizeof(number), "%d", code);
+		fd_set_cloexec(k->sock, 0);
+		exec_keeper(k, keeper, (char *[]){ (char[]){ "--rest" }, sock, number, NULL }, argv,
+			    &e);
+		log_error("the keeper has to hold what runs on, by a child", "error", err_text(&e));
+		fd_set_cloexec(k->sock, 1);
+	}
+	send_msg(k, &m, -1);
 }

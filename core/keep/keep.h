@@ -64,6 +64,18 @@ void keep_on_lost(struct keep *k, void (*cb)(void *data), void *data);
  * starts argv (argv[0] is the core's program) anew.  Returns only on failure. */
 int keep_revive(struct keep *k, const char *keeper, char *const argv[], struct err *e);
 
-/* Orderly end: when this process is gone the keeper does not restart it and leaves too, with
- * this exit code. */
+/* Is something kept that belongs to a container or a pod (a key with a '/')? */
+bool keep_lasting(const struct keep *k);
+
+/* Orderly ends, each the last word before this process exits.
+ * quit: the keeper leaves too, with this exit code, and what is kept goes.
+ * again: the keeper starts another core at once. */
 void keep_quit(struct keep *k, int code);
+void keep_again(struct keep *k);
+/*
+ * Nobody serves any more, crispd ends with this code, but what is kept stays for the next one.
+ * A keeper in the operator's own pid has to leave, and this process becomes the one that rests,
+ * in its pid, with its children (as keep_revive does); this returns only if that has failed or
+ * is not needed.  Exit then.
+ */
+void keep_rest(struct keep *k, const char *keeper, char *const argv[], int code);

@@ -1,5 +1,5 @@
 /*
- * crisp-keeper [--adopt FD] CRISPD ARGS...
+ * crisp-keeper [--adopt FD] [--rest SOCK CODE] [--front FD] CRISPD ARGS...
  *
  * The parent of the core.  It runs `CRISPD --core --keep-fd=N ARGS...` and, when that dies, runs
  * it again at once and hands back what the dead one had put here: fds under keys, and the exits
@@ -7,12 +7,29 @@
  * what is said over the socket.
  *
  *	core exits after QUIT, or after we were told to end    we leave with its exit code
- *	core exits before its first word, nothing kept         it can't start: likewise
+ *	core exits after AGAIN                                 another core at once
+ *	core exits before its first word, nothing kept         it can't start: we leave
  *	anything else                                          a new core; the third death in
  *	                                                       10 s waits for a second first
  *
- * --adopt: a core whose keeper had died has exec'ed us in its own pid; FD is a memfd with a
- * table of struct keep_entry, the fds in it are open.
+ * Serving may end while containers run on.  Somebody must hold their pipes then and be there to
+ * see them end: a keeper that rests, without a core.  The operator's process has to go, though,
+ * and can't pass on its children; so the leaving core, whose children most containers are, becomes
+ * that keeper in its own pid (--adopt, --rest) and only then tells us to leave.  The next crispd
+ * finds it by the socket kept as "holder" and is its front from now on: it passes signals down and
+ * the exit code up (crisp-front).  For the sake of an upgrade the keeper is exec'ed anew, in its
+ * pid, with the program, arguments, environment and standard fds of the front (--adopt, --front).
+ *
+ *	we work for...  the operator: our pid is crispd's      OWN
+ *	                nobody: at rest; or its front has      NONE  --connect--> COMING
+ *	                  been killed, then the core serves on
+ *	                a front that says what it wants        COMING --GO------> exec, HERE
+ *	                a front                                HERE  --end------> NONE
+ *
+ * At rest we wait for a front, for SIGTERM, or until the state's lock file is unlinked.
+ *
+ * --adopt: FD is a memfd with a table of struct keep_entry, the fds in it are open.  Also used by
+ * a core whose keeper has died.
  *
  * There is no libc: this process lives as long as the node and shall cost a few pages, and
  * nothing in it may fail for want of memory.  All tables are static; pages that were never
@@ -20,234 +37,67 @@
  */
 #include "core/base/bare.h"
 
+#include <asm/errno.h>
+#include <asm/poll.h>
 #include <asm/signal.h>
+#include <asm/stat.h>
 #include <linux/fcntl.h>
+#include <linux/inotify.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
 #include <linux/signalfd.h>
 #include <linux/wait.h>
-#include <asm/errno.h>
-#include <asm/poll.h>
 #include <stdbool.h>
 
 #include "core/keep/wire.h"
+#include "core/keeper/kept.h"
+#include "core/keeper/talk.h"
 
 enum {
-	KEPT_MAX = 65536,
-	EXITS_MAX = 4096,
-	ARGS_MAX = 256,
 	DEATHS_IN_A_ROW = 3,
 	DEATHS_WITHIN_MS = 10000,
 	PAUSE_MS = 1000,
 };
-
-/* Socket things of libc's headers, which can't be had beside the kernel's. */
-enum {
-	AF_UNIX = 1,
-	SOCK_SEQPACKET = 5,
-	SOCK_CLOEXEC = 02000000,
-	SOL_SOCKET = 1,
-	SCM_RIGHTS = 1,
-	MSG_DONTWAIT = 0x40,
-	MSG_NOSIGNAL = 0x4000,
-	MSG_CMSG_CLOEXEC = 0x40000000,
-};
-
-struct iovec {
-	void *base;
-	size_t len;
-};
-
-struct msghdr {
-	void *name;
-	int namelen;
-	struct iovec *iov;
-	size_t iovlen;
-	void *control;
-	size_t controllen;
-	unsigned flags;
-};
-
-/* A control message with one fd, laid out as CMSG_SPACE(sizeof(int)) has it. */
-struct fd_control {
-	size_t len;
-	int level, type, fd, pad;
-};
-
-struct exit_note {
-	int pid, status;
-};
-
-static struct {
-	int n;
-	int fd[KEPT_MAX];
-	uint32_t hash[KEPT_MAX];
-	char key[KEPT_MAX][sizeof(((struct keep_msg *)0)->key)];
-} kept;
-
-static struct {
-	int n, sent;	/* the first `sent` are known to the core of now */
-	struct exit_note note[EXITS_MAX];
-} exits;
 
 static struct {
 	int pid;	/* 0: none */
 	int sock;	/* our end; -1: none */
 	int generation;
 	bool spoke;	/* it has sent at least one message */
-	bool quitting;
-	int quit_code;
+	enum { PLAN_NONE, PLAN_QUIT, PLAN_REST, PLAN_AGAIN } plan;	/* when it has left */
+	int code;
 	/* hand-over */
 	bool said_hello, said_ready;
 	int fds_sent;
 } core;
 
+enum { FRONT_ARGS, FRONT_CWD, FRONT_IN, FRONT_OUT, FRONT_ERR, FRONT_FDS };
+
+static struct {
+	enum { FRONT_NONE, FRONT_OWN, FRONT_COMING, FRONT_HERE } state;
+	int sock;	/* -1: none */
+	bool go;	/* COMING: it waits for us; a core of before has to leave first */
+	int fd[FRONT_FDS];
+} front = { .sock = -1, .fd = { -1, -1, -1, -1, -1 } };
+
 static struct {
 	int signals;		/* signalfd */
+	int gone;		/* inotify: tells at rest that the state goes; -1: none */
 	bool ending;		/* we were told to end */
 	long deaths[DEATHS_IN_A_ROW];	/* when, the oldest first */
 	long start_at;		/* no core before this, ms; 0: none is due */
 	char *path, **args, **envp;
 	struct rlimit64 nofile;	/* as it was, for the core */
-} self;
+} self = { .gone = -1 };
 
-/* -- small things -- */
+static char wanted[KEEP_ARGS_BYTES];	/* what a front wants: struct keep_args and strings */
+static char *wanted_args[KEEP_ARGS_MAX + 6], *wanted_env[KEEP_ENV_MAX + 1];
 
 static long now_ms(void)
 {
 	struct __kernel_timespec ts = { 0 };
 	bare(clock_gettime, 1 /* CLOCK_MONOTONIC */, &ts);
 	return (long)(ts.tv_sec * 1000 + ts.tv_nsec / 1000000);
-}
-
-static size_t length(const char *s)
-{
-	size_t n = 0;
-	while (s[n])
-		n++;
-	return n;
-}
-
-static bool equal(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	return *a == *b;
-}
-
-static char *put_text(char *to, const char *s)
-{
-	while (*s)
-		*to++ = *s++;
-	return to;
-}
-
-static char *put_number(char *to, int n)
-{
-	char digits[12];
-	int len = 0;
-	do
-		digits[len++] = (char)('0' + n % 10);
-	while (n /= 10);
-	while (len)
-		*to++ = digits[--len];
-	return to;
-}
-
-static void say(const char *msg, const char *name, int value)
-{
-	char line[160], *end = put_text(line, "level=warn msg=\"");
-	end = put_text(end, msg);
-	end = put_text(end, "\" ");
-	end = put_text(end, name);
-	end = put_text(end, "=");
-	end = put_number(end, value);
-	end = put_text(end, "\n");
-	bare(write, 2, line, end - line);
-}
-
-static int parse_number(const char *s)
-{
-	int n = 0;
-	for (; *s >= '0' && *s <= '9' && n < 1 << 24; s++)
-		n = n * 10 + (*s - '0');
-	return *s ? -1 : n;
-}
-
-/* -- what is kept -- */
-
-static uint32_t key_hash(const char *key)
-{
-	uint32_t h = 2166136261u;
-	for (; *key; key++)
-		h = (h ^ (unsigned char)*key) * 16777619u;
-	return h;
-}
-
-static int kept_find(const char *key)
-{
-	uint32_t h = key_hash(key);
-	for (int i = 0; i < kept.n; i++)
-		if (kept.hash[i] == h && equal(kept.key[i], key))
-			return i;
-	return -1;
-}
-
-static void kept_drop(const char *key)
-{
-	int i = kept_find(key), last = kept.n - 1;
-	if (i < 0)
-		return;
-	bare(close, kept.fd[i]);
-	kept.fd[i] = kept.fd[last];
-	kept.hash[i] = kept.hash[last];
-	memcpy(kept.key[i], kept.key[last], sizeof(kept.key[i]));
-	kept.n = last;
-}
-
-/* Takes fd. */
-static void kept_put(const char *key, int fd)
-{
-	int i = kept_find(key);
-	if (i >= 0) {
-		bare(close, kept.fd[i]);
-		kept.fd[i] = fd;
-		return;
-	}
-	if (kept.n == KEPT_MAX) {
-		say("too many fds to keep, one is lost", "max", KEPT_MAX);
-		bare(close, fd);
-		return;
-	}
-	kept.fd[kept.n] = fd;
-	kept.hash[kept.n] = key_hash(key);
-	memcpy(kept.key[kept.n], key, sizeof(kept.key[0]));
-	kept.n++;
-}
-
-static void exits_remove(int i)
-{
-	exits.n--;
-	if (i < exits.sent)
-		exits.sent--;
-	for (; i < exits.n; i++)
-		exits.note[i] = exits.note[i + 1];
-}
-
-static void exits_ack(int pid)
-{
-	for (int i = 0; i < exits.n; i++)
-		if (exits.note[i].pid == pid) {
-			exits_remove(i);
-			return;
-		}
-}
-
-static void exits_add(int pid, int status)
-{
-	if (exits.n == EXITS_MAX)
-		exits_remove(0);
-	exits.note[exits.n++] = (struct exit_note){ pid, status };
 }
 
 /* -- talking to the core -- */
@@ -259,32 +109,20 @@ static void close_core_socket(void)
 	core.sock = -1;
 }
 
-/* False when it has to wait for room, or there is nobody any more. */
-static bool tell(struct keep_msg *m, int fd)
+static bool tell_hello(void)
 {
-	struct iovec iov = { m, sizeof(*m) };
-	struct fd_control control = {
-		sizeof(control) - sizeof(int), SOL_SOCKET, SCM_RIGHTS, fd, 0,
-	};
-	struct msghdr h = { .iov = &iov, .iovlen = 1 };
-	if (fd >= 0) {
-		h.control = &control;
-		h.controllen = sizeof(control);
-	}
-	return bare(sendmsg, core.sock, &h, MSG_DONTWAIT | MSG_NOSIGNAL) == (long)sizeof(*m);
-}
-
-static bool tell_numbers(uint32_t type, int a, int b)
-{
-	struct keep_msg m = { .type = type, .a = a, .b = b };
-	return tell(&m, -1);
+	struct keep_msg m = { .type = KEEP_MSG_HELLO, .a = (int)bare(getpid),
+			      .b = core.generation };
+	if (front.state != FRONT_OWN)
+		put_text(m.key, "rests");
+	return talk_send(core.sock, &m, -1);
 }
 
 static bool tell_kept(int i)
 {
 	struct keep_msg m = { .type = KEEP_MSG_FD };
 	memcpy(m.key, kept.key[i], sizeof(m.key));
-	return tell(&m, kept.fd[i]);
+	return talk_send(core.sock, &m, kept.fd[i]);
 }
 
 static bool have_news(void)
@@ -295,17 +133,24 @@ static bool have_news(void)
 static void tell_news(void)
 {
 	if (!core.said_hello)
-		core.said_hello = tell_numbers(KEEP_MSG_HELLO, (int)bare(getpid), core.generation);
+		core.said_hello = tell_hello();
 	while (core.said_hello && !core.said_ready && core.fds_sent < kept.n &&
 	       tell_kept(core.fds_sent))
 		core.fds_sent++;
 	if (!core.said_hello || (!core.said_ready && core.fds_sent < kept.n))
 		return;
-	while (exits.sent < exits.n && tell_numbers(KEEP_MSG_EXIT, exits.note[exits.sent].pid,
-						    exits.note[exits.sent].status))
+	while (exits.sent < exits.n &&
+	       talk_numbers(core.sock, KEEP_MSG_EXIT, exits.note[exits.sent].pid,
+			    exits.note[exits.sent].status))
 		exits.sent++;
 	if (exits.sent == exits.n && !core.said_ready)
-		core.said_ready = tell_numbers(KEEP_MSG_READY, 0, 0);
+		core.said_ready = talk_numbers(core.sock, KEEP_MSG_READY, 0, 0);
+}
+
+static void plan(int what, int code)
+{
+	core.plan = what;
+	core.code = code;
 }
 
 static void obey(const struct keep_msg *m, int fd)
@@ -325,59 +170,42 @@ static void obey(const struct keep_msg *m, int fd)
 		exits_ack(m->a);
 		break;
 	case KEEP_MSG_QUIT:
-		core.quitting = true;
-		core.quit_code = m->a;
+		plan(PLAN_QUIT, m->a);
+		break;
+	case KEEP_MSG_REST:
+		if (m->b && front.state == FRONT_OWN)
+			bare_exit(m->a);	/* what was the core holds everything */
+		plan(PLAN_REST, m->a);
+		break;
+	case KEEP_MSG_AGAIN:
+		plan(PLAN_AGAIN, 0);
 		break;
 	}
 	if (fd >= 0)
 		bare(close, fd);
 }
 
-/* Read what the core has said so far.  False at its end: EOF, or an error that stays. */
+/* Read what the core has said so far.  False at its end. */
 static bool listen_to_core(void)
 {
-	int errors = 0;
-	while (core.sock >= 0) {
-		struct keep_msg m;
-		struct iovec iov = { &m, sizeof(m) };
-		struct fd_control control;
-		struct msghdr h = { .iov = &iov, .iovlen = 1, .control = &control,
-				    .controllen = sizeof(control) };
-		long n = bare(recvmsg, core.sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (n == -EAGAIN)
-			return true;
-		if (n == 0)
-			return false;
-		if (n < 0) {
-			/* ECONNRESET is told once, if it died with words of ours unread; its own
-			 * words are still to be had after it. */
-			if (++errors > 3)
-				return false;
-			continue;
-		}
-		bool has_fd = h.controllen >= sizeof(control) - sizeof(int) &&
-			      control.type == SCM_RIGHTS;
-		int fd = has_fd ? control.fd : -1;
-		m.key[sizeof(m.key) - 1] = 0;
-		if (n == (long)sizeof(m))
-			obey(&m, fd);
-		else if (fd >= 0)
-			bare(close, fd);
-	}
-	return false;
+	struct keep_msg m;
+	int fd, ret = TALK_END;
+	while (core.sock >= 0 && (ret = talk_receive(core.sock, &m, &fd)) == TALK_MESSAGE)
+		obey(&m, fd);
+	return ret != TALK_END;
 }
 
 /* -- starting a core -- */
 
 static void exec_core(int sock)
 {
-	char option[32], *args[ARGS_MAX + 4];
+	char option[32], *args[KEEP_ARGS_MAX + 4];
 	*put_number(put_text(option, "--keep-fd="), sock) = 0;
 	int n = 0;
 	args[n++] = self.path;
 	args[n++] = (char[]){ "--core" };
 	args[n++] = option;
-	for (char **a = self.args; *a && n < ARGS_MAX + 3; a++)
+	for (char **a = self.args; *a && n < KEEP_ARGS_MAX + 3; a++)
 		args[n++] = *a;
 	args[n] = NULL;
 	unsigned long none = 0;
@@ -409,7 +237,8 @@ static void start_core(void)
 	}
 	core.pid = (int)pid;
 	core.sock = pair[0];
-	core.spoke = core.quitting = core.said_hello = core.said_ready = false;
+	core.spoke = core.said_hello = core.said_ready = false;
+	plan(PLAN_NONE, 0);
 	core.fds_sent = exits.sent = 0;
 	tell_news();
 }
@@ -426,27 +255,250 @@ static void close_inherited(void)
 	bare(close_range, high + 1, ~0u, 0);
 }
 
+/* -- at rest -- */
+
+/* Has the state been removed?  Then nobody will ever come. */
+static bool state_is_gone(void)
+{
+	struct stat st;
+	int fd = kept_fd(KEEP_KEY_LOCK);
+	return fd >= 0 && bare(fstat, fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* The event says that the lock file's inode has changed, e.g. in its number of links. */
+static void watch_state(void)
+{
+	char path[32];
+	int fd = kept_fd(KEEP_KEY_LOCK);
+	if (fd < 0 || self.gone >= 0)
+		return;
+	self.gone = (int)bare(inotify_init1, O_CLOEXEC | O_NONBLOCK);
+	*put_number(put_text(path, "/proc/self/fd/"), fd) = 0;
+	bare(inotify_add_watch, self.gone, path, IN_ATTRIB);
+	if (state_is_gone())
+		bare_exit(0);
+}
+
+static void handle_state_changed(void)
+{
+	char events[512];
+	bare(read, self.gone, events, sizeof(events));
+	if (state_is_gone())
+		bare_exit(0);
+}
+
+static void close_front(void)
+{
+	if (front.sock >= 0)
+		bare(close, front.sock);
+	for (int i = 0; i < FRONT_FDS; i++) {
+		if (front.fd[i] >= 0)
+			bare(close, front.fd[i]);
+		front.fd[i] = -1;
+	}
+	front.sock = -1;
+	front.go = false;
+	front.state = FRONT_NONE;
+}
+
+/* Nobody is served any more: let the operator go. */
+static void rest(int code)
+{
+	self.ending = false;
+	self.start_at = 0;
+	if (front.state == FRONT_HERE) {
+		talk_numbers(front.sock, KEEP_MSG_FRONT_END, code, 0);
+		close_front();
+	}
+	kept_drop(KEEP_KEY_READY);
+	watch_state();
+}
+
+static void quit(int code)
+{
+	if (front.state == FRONT_HERE)
+		talk_numbers(front.sock, KEEP_MSG_FRONT_END, code, 0);
+	bare_exit(code);
+}
+
+/* The end of crispd.  If this is the operator's pid and containers are still to be held, by a core
+ * that has failed to do so itself, a child of ours is the best there is. */
+static void leave(int code)
+{
+	if (!kept_lasting())
+		quit(code);
+	if (front.state == FRONT_OWN) {
+		if (bare(clone, SIGCHLD, 0, 0, 0, 0) != 0)
+			bare_exit(code);
+		bare(setsid);
+		front.state = FRONT_NONE;
+	}
+	rest(code);
+}
+
+/* -- the front -- */
+
+static void handle_signal(int sig);
+
+static int front_fd_number(const char *key)
+{
+	static const char *const keys[] = {
+		[FRONT_ARGS] = "args", [FRONT_CWD] = "cwd", [FRONT_IN] = "in",
+		[FRONT_OUT] = "out", [FRONT_ERR] = "err",
+	};
+	for (int i = 0; i < FRONT_FDS; i++)
+		if (equal(key, keys[i]))
+			return i;
+	return -1;
+}
+
+static void take_front_fd(const struct keep_msg *m, int fd)
+{
+	int i = front_fd_number(m->key);
+	if (equal(m->key, KEEP_KEY_READY)) {
+		kept_put(m->key, fd);
+	} else if (i < 0 || front.fd[i] >= 0) {
+		bare(close, fd);
+	} else {
+		front.fd[i] = fd;
+	}
+}
+
+static char *next_string(char **at, const char *end)
+{
+	char *s = *at;
+	while (*at < end && **at)
+		(*at)++;
+	return *at < end ? (*at)++, s : NULL;
+}
+
+/* Its args begin after the options of ours, which `at` leaves room for. */
+static bool read_wanted(int at)
+{
+	struct keep_args *a = (void *)wanted;
+	long n = bare(pread64, front.fd[FRONT_ARGS], wanted, sizeof(wanted), 0);
+	if (n < (long)sizeof(*a) || a->n_args < 2 || a->n_args > KEEP_ARGS_MAX ||
+	    a->n_env > KEEP_ENV_MAX)
+		return false;
+	char *pos = wanted + sizeof(*a), *end = wanted + n;
+	wanted_args[0] = next_string(&pos, end);
+	for (uint32_t i = 1; i < a->n_args; i++)
+		wanted_args[at++] = next_string(&pos, end);
+	wanted_args[at] = NULL;
+	bool good = wanted_args[at - 1];
+	for (uint32_t i = 0; i < a->n_env; i++)
+		good = good && (wanted_env[i] = next_string(&pos, end));
+	wanted_env[a->n_env] = NULL;
+	return good;
+}
+
+/* Be what the front has asked for.  Returns only on failure. */
+static void become(void)
+{
+	char table[12], sock[12];
+	if (!read_wanted(5)) {
+		say("what a new crispd wants can't be read", "keeper", (int)bare(getpid));
+		return;
+	}
+	if (front.fd[FRONT_CWD] >= 0)
+		bare(fchdir, front.fd[FRONT_CWD]);
+	for (int i = FRONT_IN; i <= FRONT_ERR; i++)
+		if (front.fd[i] >= 0)
+			bare(dup3, front.fd[i], i - FRONT_IN, 0);
+	int memfd = kept_save();
+	if (memfd < 0) {
+		say("can't save the table of fds", "errno", -memfd);
+		return;
+	}
+	*put_number(table, memfd) = 0;
+	*put_number(sock, front.sock) = 0;
+	wanted_args[1] = (char[]){ "--adopt" };
+	wanted_args[2] = table;
+	wanted_args[3] = (char[]){ "--front" };
+	wanted_args[4] = sock;
+	bare(fcntl, front.sock, F_SETFD, 0);
+	long ret = bare(execve, wanted_args[0], wanted_args, wanted_env);
+	say("can't execute the keeper anew", "errno", (int)-ret);
+	kept_stay(memfd);
+}
+
+static void go(void)
+{
+	self.ending = false;
+	self.start_at = 0;
+	become();
+	talk_numbers(front.sock, KEEP_MSG_FRONT_END, 1, 0);
+	close_front();
+	rest(1);
+}
+
+static void handle_front_word(const struct keep_msg *m, int fd)
+{
+	bool coming = front.state == FRONT_COMING;
+	if (m->type == KEEP_MSG_FRONT_FD && coming && fd >= 0) {
+		take_front_fd(m, fd);
+		return;
+	}
+	if (fd >= 0)
+		bare(close, fd);
+	if (m->type == KEEP_MSG_FRONT_GO && coming) {
+		front.go = true;
+		if (core.pid)
+			bare(kill, core.pid, SIGTERM);	/* of a front that was killed */
+	} else if (m->type == KEEP_MSG_FRONT_SIGNAL && !coming) {
+		handle_signal(m->a);
+	}
+}
+
+static void listen_to_front(void)
+{
+	struct keep_msg m;
+	int fd, ret = TALK_NONE;
+	while (front.sock >= 0 && (ret = talk_receive(front.sock, &m, &fd)) == TALK_MESSAGE)
+		handle_front_word(&m, fd);
+	if (front.sock >= 0 && ret == TALK_END) {
+		if (front.state == FRONT_HERE)
+			say("the process that we work for is gone", "keeper", (int)bare(getpid));
+		close_front();
+	} else if (front.go && !core.pid) {
+		go();
+	}
+}
+
+/* Whom to name to another one that wants us. */
+static int front_pid(void)
+{
+	struct ucred { int pid, uid, gid; } peer = { 0 };
+	int len = sizeof(peer);
+	if (front.sock < 0)
+		return (int)bare(getpid);
+	bare(getsockopt, front.sock, 1 /* SOL_SOCKET */, 17 /* SO_PEERCRED */, &peer, &len);
+	return peer.pid;
+}
+
+static void accept_front(int listener)
+{
+	int sock = (int)bare(accept4, listener, NULL, NULL, SOCK_CLOEXEC);
+	if (sock < 0)
+		return;
+	if (front.state == FRONT_NONE) {
+		front.state = FRONT_COMING;
+		front.sock = sock;
+		return;
+	}
+	talk_numbers(sock, KEEP_MSG_FRONT_BUSY, front_pid(), 0);
+	bare(close, sock);
+}
+
+/* -- the core's end -- */
+
 static int exit_code(int status)
 {
 	return status & 0x7f ? 1 : (status >> 8) & 0xff;
 }
 
-static void handle_core_death(int status)
+static void start_core_later(void)
 {
-	listen_to_core();
-	close_core_socket();
-	core.pid = 0;
-	if (core.quitting)
-		bare_exit(core.quit_code);
-	if (self.ending)
-		bare_exit((status & 0x7f) == SIGTERM ? 0 : exit_code(status));
-	if (!core.spoke && !kept.n && !(status & 0x7f))
-		bare_exit(exit_code(status));
-	if (status & 0x7f)
-		say("the core was killed, starting another", "signal", status & 0x7f);
-	else
-		say("the core has failed, starting another", "code", exit_code(status));
-	core.generation++;
 	long now = now_ms();
 	for (int i = 1; i < DEATHS_IN_A_ROW; i++)
 		self.deaths[i - 1] = self.deaths[i];
@@ -456,6 +508,33 @@ static void handle_core_death(int status)
 		self.start_at = now + PAUSE_MS;
 	} else {
 		start_core();
+	}
+}
+
+static void handle_core_death(int status)
+{
+	listen_to_core();
+	close_core_socket();
+	core.pid = 0;
+	core.generation++;
+	if (front.go)
+		go();
+	else if (core.plan == PLAN_QUIT)
+		quit(core.code);	/* by its word there is nothing to hold */
+	else if (core.plan == PLAN_REST)
+		leave(core.code);
+	else if (self.ending)
+		leave((status & 0x7f) == SIGTERM ? 0 : exit_code(status));
+	else if (core.plan == PLAN_AGAIN)
+		start_core();
+	else if (!core.spoke && !kept.n && !(status & 0x7f))
+		leave(exit_code(status));
+	else {
+		if (status & 0x7f)
+			say("the core was killed, starting another", "signal", status & 0x7f);
+		else
+			say("the core has failed, starting another", "code", exit_code(status));
+		start_core_later();
 	}
 }
 
@@ -478,22 +557,28 @@ static void reap(void)
 		handle_core_death(core_status);
 }
 
+static void handle_signal(int sig)
+{
+	bool end = sig == SIGTERM || sig == SIGINT;
+	if (end)
+		self.ending = true;
+	if (core.pid)
+		bare(kill, core.pid, sig);
+	else if (end && self.start_at)
+		leave(0);
+	else if (end)
+		bare_exit(0);	/* at rest: so be it */
+}
+
 static void handle_signals(void)
 {
 	struct signalfd_siginfo si;
 	bool child = false;
 	while (bare(read, self.signals, &si, sizeof(si)) == (long)sizeof(si)) {
-		int sig = (int)si.ssi_signo;
-		if (sig == SIGCHLD) {
+		if (si.ssi_signo == SIGCHLD)
 			child = true;
-			continue;
-		}
-		if (sig != SIGHUP)
-			self.ending = true;
-		if (core.pid)
-			bare(kill, core.pid, sig);
-		else if (sig != SIGHUP)
-			bare_exit(0);
+		else
+			handle_signal((int)si.ssi_signo);
 	}
 	if (child)
 		reap();
@@ -502,26 +587,14 @@ static void handle_signals(void)
 static int open_signals(void)
 {
 	unsigned long all = ~0ul, ours = 0;
-	const int wanted[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP };
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
-		ours |= 1ul << (wanted[i] - 1);
+	const int known[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR2 };
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+		ours |= 1ul << (known[i] - 1);
 	bare(rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
 	return (int)bare(signalfd4, -1, &ours, sizeof(ours), O_CLOEXEC | O_NONBLOCK);
 }
 
 /* -- begin and end -- */
-
-static void adopt(int memfd)
-{
-	struct keep_entry e;
-	while (bare(read, memfd, &e, sizeof(e)) == (long)sizeof(e)) {
-		e.key[sizeof(e.key) - 1] = 0;
-		if (bare(fcntl, e.fd, F_SETFD, FD_CLOEXEC) == 0)
-			kept_put(e.key, e.fd);
-	}
-	bare(close, memfd);
-	core.generation = 1;
-}
 
 static void set_up(void)
 {
@@ -539,12 +612,10 @@ static void set_up(void)
 	self.signals = open_signals();
 }
 
-static void wait_and_handle(void)
+enum { ON_SIGNAL, ON_CORE, ON_LISTENER, ON_FRONT, ON_GONE, N_ON };
+
+static void wait_for(struct pollfd fds[N_ON])
 {
-	struct pollfd fds[2] = {
-		{ .fd = self.signals, .events = POLLIN },
-		{ .fd = core.sock, .events = (short)(POLLIN | (have_news() ? POLLOUT : 0)) },
-	};
 	struct __kernel_timespec wait = { 0 }, *timeout = NULL;
 	if (self.start_at) {
 		long ms = self.start_at - now_ms();
@@ -553,35 +624,93 @@ static void wait_and_handle(void)
 		wait.tv_nsec = ms % 1000 * 1000000;
 		timeout = &wait;
 	}
-	bare(ppoll, fds, 2, timeout, NULL, 8);
-	if (core.sock >= 0 && fds[1].revents && !listen_to_core())
+	if (bare(ppoll, fds, N_ON, timeout, NULL, 8) <= 0)
+		for (int i = 0; i < N_ON; i++)
+			fds[i].revents = 0;
+}
+
+static void wait_and_handle(void)
+{
+	bool at_rest = !core.pid && !self.start_at;
+	struct pollfd fds[N_ON] = {
+		[ON_SIGNAL] = { .fd = self.signals, .events = POLLIN },
+		[ON_CORE] = { .fd = core.sock,
+			      .events = (short)(POLLIN | (have_news() ? POLLOUT : 0)) },
+		[ON_LISTENER] = { .fd = kept_fd(KEEP_KEY_HOLDER), .events = POLLIN },
+		[ON_FRONT] = { .fd = front.sock, .events = POLLIN },
+		[ON_GONE] = { .fd = at_rest ? self.gone : -1, .events = POLLIN },
+	};
+	wait_for(fds);
+	if (fds[ON_CORE].revents && !listen_to_core())
 		close_core_socket();	/* its end comes by signal */
-	if (fds[0].revents)
+	if (fds[ON_SIGNAL].revents)
 		handle_signals();
+	if (fds[ON_FRONT].revents)
+		listen_to_front();
+	if (fds[ON_LISTENER].revents && fds[ON_LISTENER].fd == kept_fd(KEEP_KEY_HOLDER))
+		accept_front(fds[ON_LISTENER].fd);
+	if (fds[ON_GONE].revents)
+		handle_state_changed();
 	if (core.sock >= 0 && have_news())
 		tell_news();
 	if (self.start_at && now_ms() >= self.start_at)
 		start_core();
 }
 
+static void begin_front(int sock)
+{
+	bare(fcntl, sock, F_SETFD, FD_CLOEXEC);
+	front.sock = sock;
+	front.state = FRONT_HERE;
+	talk_numbers(sock, KEEP_MSG_FRONT_TAKEN, (int)bare(getpid), 0);
+}
+
+/* Our parent, in whose core's pid we are, waits for this word to leave. */
+static void begin_rest(int sock, int code)
+{
+	bare(setsid);
+	talk_numbers(sock, KEEP_MSG_REST, code, 1);
+	bare(close, sock);
+	rest(code);
+}
+
+static int usage(void)
+{
+	static const char text[] = "usage: crisp-keeper CRISPD ARGS...\n";
+	bare(write, 2, text, length(text));
+	return 2;
+}
+
 static int bare_main(int argc, char **argv, char **envp)
 {
-	int at = 1;
+	int at = 1, rest_sock = -1, code = 0;
 	core.sock = -1;
+	front.state = FRONT_OWN;
 	set_up();
-	if (argc > 2 && equal(argv[1], "--adopt")) {
-		adopt(parse_number(argv[2]));
-		at = 3;
+	if (argc - at > 2 && equal(argv[at], "--adopt")) {
+		kept_load(parse_number(argv[at + 1]));
+		core.generation = 1;
+		front.state = FRONT_NONE;
+		at += 2;
 	}
-	if (at >= argc || argc - at > ARGS_MAX) {
-		static const char usage[] = "usage: crisp-keeper CRISPD ARGS...\n";
-		bare(write, 2, usage, length(usage));
-		return 2;
+	if (argc - at > 3 && equal(argv[at], "--rest")) {
+		rest_sock = parse_number(argv[at + 1]);
+		code = parse_number(argv[at + 2]);
+		at += 3;
 	}
+	if (argc - at > 2 && equal(argv[at], "--front")) {
+		begin_front(parse_number(argv[at + 1]));
+		at += 2;
+	}
+	if (at >= argc || argc - at > KEEP_ARGS_MAX)
+		return usage();
 	self.path = argv[at];
 	self.args = argv + at + 1;
 	self.envp = envp;
-	start_core();
+	if (rest_sock >= 0)
+		begin_rest(rest_sock, code);
+	else
+		start_core();
 	if (!core.generation && core.sock >= 0)
 		close_inherited();
 	reap();	/* whoever died before our signals were ours */

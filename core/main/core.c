@@ -27,7 +27,9 @@
 #include "core/cri/cri.h"
 #include "core/image/image.h"
 #include "core/keep/keep.h"
+#include "core/keep/wire.h"
 #include "core/loop/loop.h"
+#include "core/main/holder.h"
 #include "core/main/notify.h"
 #include "core/model/model.h"
 #include "core/oci/oci.h"
@@ -51,7 +53,9 @@ struct core {
 	struct cri cri;
 	struct oci_host host;
 	int ready_fd, code;
-	struct loop_signal sigterm, sigint, sighup;
+	bool holds;			/* the state is ours, and so is the holder's socket */
+	bool recovered, again;
+	struct loop_signal sigterm, sigint, sighup, sigusr2;
 	int listen_fd;			/* of an earlier core; -1: none */
 	struct loop_timer leaving, trim;
 };
@@ -72,16 +76,22 @@ static void handle_left(struct loop_timer *t)
 	loop_stop(c->loop);
 }
 
+/* SIGUSR2: the core alone, for the sake of a new binary; clients wait in the socket's queue. */
 static void handle_leave(struct loop_signal *s, int signo)
 {
 	struct core *c = s->data;
-	notify_systemd("STOPPING=1");
+	c->again = signo == SIGUSR2 && keep_pid(c->g.keep);
+	if (!c->again)
+		notify_systemd("STOPPING=1");
 	if (!c->server) {
 		loop_stop(c->loop);
 		return;
 	}
 	grpc_server_shutdown(c->server);
-	unlink(c->args->config->socket);
+	if (!c->again) {
+		unlink(c->args->config->socket);
+		keep_drop(c->g.keep, "sock");
+	}
 	if (!grpc_server_connections(c->server)) {
 		loop_stop(c->loop);
 		return;
@@ -148,8 +158,10 @@ static int take_over(struct core *c, struct err *e)
 			return ret;
 	}
 	keep_on_lost(c->g.keep, handle_keeper_lost, c);
-	/* Only the first core has inherited it: that number is another fd by now. */
-	c->ready_fd = keep_generation(c->g.keep) ? -1 : a->ready_fd;
+	/* Only the first core has inherited it: that number is another fd by now.  Or a new
+	 * crispd has given it to a keeper of before. */
+	c->ready_fd = keep_generation(c->g.keep) ? keep_take(c->g.keep, KEEP_KEY_READY) :
+						   a->ready_fd;
 	if (c->ready_fd >= 0)
 		fd_set_cloexec(c->ready_fd, 1);
 	return 0;
@@ -160,7 +172,7 @@ static int lock_state(struct core *c, struct err *e)
 {
 	const char *state = c->args->config->state, *path = pool_printf(c->pool, "%s/lock", state);
 	int ret = file_mkdirs(state, 0711, e);
-	int fd = keep_take(c->g.keep, "lock");
+	int fd = keep_take(c->g.keep, KEEP_KEY_LOCK);
 	if (fd >= 0)
 		pool_fd(c->pool, fd);
 	if (ret < 0 || fd >= 0)
@@ -172,7 +184,30 @@ static int lock_state(struct core *c, struct err *e)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? err_set(e, EBUSY, "another crisp is using %s", state) :
 					      err_sys(e, "lock %s", path);
-	keep_put(c->g.keep, "lock", fd);
+	keep_put(c->g.keep, KEEP_KEY_LOCK, fd);
+	return 0;
+}
+
+static char *holder_path(const struct core *c)
+{
+	return pool_printf(c->pool, "%s/" KEEP_HOLDER_SOCKET, c->args->config->state);
+}
+
+/* Where the next crispd asks the keeper.  The socket is the keeper's to read. */
+static int open_holder(struct core *c, struct err *e)
+{
+	const char *path = holder_path(c);
+	int fd = keep_take(c->g.keep, KEEP_KEY_HOLDER);
+	c->holds = true;
+	if (fd >= 0)
+		pool_fd(c->pool, fd);
+	if (fd >= 0 && access(path, F_OK) == 0)
+		return 0;
+	fd = holder_listen(path, e);
+	if (fd < 0)
+		return fd;
+	pool_fd(c->pool, fd);
+	keep_put(c->g.keep, KEEP_KEY_HOLDER, fd);
 	return 0;
 }
 
@@ -267,6 +302,11 @@ static void handle_recovered(void *data)
 	struct err e = { 0 };
 	const struct config *cf = c->args->config;
 	int fd = c->listen_fd;
+	c->recovered = true;
+	if (fd >= 0 && !sock_is_at(fd, cf->socket)) {
+		close(fd);
+		fd = -1;
+	}
 	if (fd < 0)
 		fd = sock_listen(cf->socket, 0660, &e);
 	if (fd < 0) {
@@ -280,6 +320,7 @@ static void handle_recovered(void *data)
 	loop_lag_reset(c->loop);
 	log_info("ready", "socket", cf->socket, "pods", log_num((long long)c->model->pods.len));
 	notify_ready_fd(&c->ready_fd);
+	keep_drop(c->g.keep, KEEP_KEY_READY);
 	notify_systemd("READY=1");
 }
 
@@ -318,7 +359,8 @@ static void handle_template(void *data, int ret, int mntns, const struct err *e)
 static void start(struct core *c)
 {
 	struct err e = { 0 };
-	if (take_over(c, &e) < 0 || lock_state(c, &e) < 0 || open_ground(c, &e) < 0) {
+	if (take_over(c, &e) < 0 || lock_state(c, &e) < 0 || open_holder(c, &e) < 0 ||
+	    open_ground(c, &e) < 0) {
 		give_up(c, &e);
 		return;
 	}
@@ -344,6 +386,34 @@ static void tune_malloc(struct core *c)
 	loop_timer_start(&c->trim, c->loop, c->pool, TRIM_MS, TRIM_MS, handle_trim, c);
 }
 
+/* -- the way down -- */
+
+/* Without pods nothing that is kept is worth a process.  Before the recovery nobody knows. */
+static bool must_rest(const struct core *c)
+{
+	return keep_lasting(c->g.keep) && (!c->recovered || c->model->pods.len);
+}
+
+static void end(struct core *c)
+{
+	if (c->again) {
+		keep_again(c->g.keep);
+		return;
+	}
+	if (must_rest(c)) {
+		const char *dir = c->args->config->libexec_dir;
+		log_info("containers run on, and a keeper with them");
+		keep_rest(c->g.keep, pool_printf(c->pool, "%s/crisp-keeper", dir),
+			  c->args->keeper_argv, c->code);
+		return;
+	}
+	if (c->holds)
+		unlink(holder_path(c));
+	keep_quit(c->g.keep, c->code);
+	if (c->g.cgroups)
+		cgroups_leave(c->g.cgroups);
+}
+
 int core_main(const struct core_args *a)
 {
 	struct core c = { .args = a, .pool = pool_new(a->pool, "core") };
@@ -358,12 +428,11 @@ int core_main(const struct core_args *a)
 	loop_signal_start(&c.sigterm, c.loop, c.pool, SIGTERM, handle_leave, &c);
 	loop_signal_start(&c.sigint, c.loop, c.pool, SIGINT, handle_leave, &c);
 	loop_signal_start(&c.sighup, c.loop, c.pool, SIGHUP, handle_reload, &c);
+	loop_signal_start(&c.sigusr2, c.loop, c.pool, SIGUSR2, handle_leave, &c);
 	start(&c);
 	loop_run(c.loop);
 	if (c.g.keep)
-		keep_quit(c.g.keep, c.code);
-	if (c.g.cgroups)
-		cgroups_leave(c.g.cgroups);
+		end(&c);
 	pool_destroy(c.pool);
 	return c.code;
 }

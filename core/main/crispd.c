@@ -1,6 +1,7 @@
 /*
  * crispd, the operator's entry: checks arguments and configuration, then becomes crisp-keeper,
- * which runs `crispd --core --keep-fd=N` with the same arguments; that is the core.
+ * which runs `crispd --core --keep-fd=N` with the same arguments; that is the core.  Where a
+ * keeper of before holds containers still, it becomes that one's front instead.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -15,6 +16,7 @@
 #include "core/base/pool.h"
 #include "core/config/config.h"
 #include "core/main/core.h"
+#include "core/main/holder.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -28,8 +30,9 @@ static const char usage_text[] =
 	"  --check          check the configuration and exit: 0 good, 2 bad\n"
 	"  --ready-fd=N     write \"ready\" and a newline to this fd once pods can be run\n"
 	"\n"
-	"Serves until SIGTERM, which leaves containers running; SIGHUP reloads the\n"
-	"configuration.\n";
+	"Serves until SIGTERM, which leaves containers running, and a keeper that holds\n"
+	"what they need until the next crispd.  SIGHUP reloads the configuration, SIGUSR2\n"
+	"starts the core anew, e.g. after the binary was replaced.\n";
 
 struct options {
 	struct core_args core;
@@ -192,7 +195,8 @@ static int run(struct pool *p, int argc, char **argv)
 		fprintf(stderr, "crispd: --ready-fd=%d: not open\n", o.core.ready_fd);
 		return EXIT_USAGE;
 	}
-	return become_keeper(&o);
+	code = holder_take_over(&o.core);
+	return code >= 0 ? code : become_keeper(&o);
 }
 
 int main(int argc, char **argv)

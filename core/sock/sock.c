@@ -84,6 +84,16 @@ int sock_listen(const char *path, mode_t mode, struct err *e)
 	return fd;
 }
 
+/* Its name is the one that it was bound to, before the rename. */
+bool sock_is_at(int fd, const char *path)
+{
+	struct sockaddr_un sa = { 0 };
+	socklen_t len = sizeof(sa);
+	size_t n = strlen(path);
+	return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 && n < sizeof(sa.sun_path) - 1 &&
+	       !strncmp(sa.sun_path, path, n) && !strcmp(sa.sun_path + n, "~");
+}
+
 static void handle_pause_over(struct loop_timer *t)
 {
 	struct sock_listener *sl = t->data;

@@ -6,6 +6,7 @@
  * and what the peer does not take is kept; the writer looks at sock_queued() and stops adding,
  * `drained` tells it to go on.  So an idle connection costs its struct and nothing else.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -16,6 +17,8 @@
 /* Make a listening socket at path, replacing the stale file of a dead server: fd or -errno;
  * -EADDRINUSE when somebody still listens there.  At no time may more than `mode` connect. */
 int sock_listen(const char *path, mode_t mode, struct err *e);
+/* Has fd been made by sock_listen() for that path? */
+bool sock_is_at(int fd, const char *path);
 
 struct sock_listener {
 	struct loop_io io;

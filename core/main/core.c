@@ -264,6 +264,11 @@ static int open_ground(struct core *c, struct err *e)
 	const struct config *cf = c->args->config;
 	if (!strcmp(cf->cgroup_driver, "systemd"))
 		return err_set(e, ENOSYS, "cgroup.driver: systemd is not supported yet, expected cgroupfs or auto");
+	if (!strcmp(cf->images_store, "erofs"))
+		return err_set(e, ENOSYS, "images.store: erofs is not supported yet, expected dir or auto");
+	if (access(cf->registries_dir, F_OK) == 0)
+		log_warn("registries.dir is not read yet: use registries.mirrors and plain_http", "dir",
+			 cf->registries_dir);
 	int ret = cgroups_open(c->pool, cf->cgroup_parent, &c->g.cgroups, e);
 	if (ret == 0)
 		ret = cgroups_kill_helpers(c->g.cgroups, HELPERS_WAIT_MS, e);

@@ -36,6 +36,9 @@ struct doomed { /* lives in the pool itself: whoever destroys it first takes the
 struct loop {
 	struct pool_res res;
 	struct ev_loop *ev;
+	int ev_fd;		/* libev's epoll; -1: not known */
+	uint8_t *watches;	/* of each fd, how many there are */
+	size_t n_watches;
 	ev_prepare prepare;
 	ev_check check;
 	int edge_fd;		/* an epoll of its own, watched by libev, which knows no edges */
@@ -107,12 +110,28 @@ static void release_loop(struct pool_res *r)
 	run_deferred(l);
 	ev_loop_destroy(l->ev);
 	close(l->edge_fd);
+	free(l->watches);
+}
+
+/* libev makes its epoll before anything else, so it has the lowest number that is free. */
+static struct ev_loop *new_ev_loop(int other, int *ev_fd)
+{
+	int next = epoll_create1(EPOLL_CLOEXEC);
+	close(next);
+	struct ev_loop *ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOSIGMASK);
+	/* An epoll says that it does not hold the other one; another kind of file says EINVAL. */
+	bool found = ev && epoll_ctl(next, EPOLL_CTL_DEL, other, NULL) < 0 && errno == ENOENT;
+	*ev_fd = found ? next : -1;
+	return ev;
 }
 
 struct loop *loop_new(struct pool *p)
 {
 	struct loop *l = pool_new_struct(p, struct loop);
-	l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOSIGMASK);
+	l->edge_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->edge_fd < 0)
+		abort();
+	l->ev = new_ev_loop(l->edge_fd, &l->ev_fd);
 	if (!l->ev)
 		abort();
 	list_init(&l->deferred);
@@ -126,9 +145,6 @@ struct loop *loop_new(struct pool *p)
 	ev_check_start(l->ev, &l->check);
 	ev_unref(l->ev);
 	ev_unref(l->ev);
-	l->edge_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (l->edge_fd < 0)
-		abort();
 	ev_io_init(&l->edge_io, handle_edges, l->edge_fd, EV_READ);
 	l->edge_io.data = l;
 	ev_io_start(l->ev, &l->edge_io);
@@ -176,6 +192,31 @@ static int ev_events(int events)
 	return (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0);
 }
 
+static void count_watch(struct loop *l, int fd)
+{
+	if ((size_t)fd >= l->n_watches) {
+		size_t n = ((size_t)fd + 256) & ~(size_t)255;
+		l->watches = realloc(l->watches, n);
+		if (!l->watches)
+			abort();
+		memset(l->watches + l->n_watches, 0, n - l->n_watches);
+		l->n_watches = n;
+	}
+	l->watches[fd]++;
+}
+
+/*
+ * libev leaves it to close() to take an fd out of its epoll.  But where another process holds the
+ * same open file, as the keeper does, the kernel goes on reporting it, and libev's answer to an
+ * event that it can't place is to make a new epoll of all that it watches: 2,000 calls with 1,000
+ * pods, at the end of each container.
+ */
+static void forget_watch(struct loop *l, int fd)
+{
+	if (--l->watches[fd] == 0 && l->ev_fd >= 0)
+		epoll_ctl(l->ev_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 void loop_io_start(struct loop_io *io, struct loop *l, struct pool *p, int fd, int events,
 		   void (*cb)(struct loop_io *io, int events), void *data)
 {
@@ -187,6 +228,7 @@ void loop_io_start(struct loop_io *io, struct loop *l, struct pool *p, int fd, i
 	io->events = events;
 	ev_io_init(w, handle_io, fd, ev_events(events));
 	w->data = io;
+	count_watch(l, fd);
 	if (events)
 		ev_io_start(l->ev, w);
 	pool_res_add(p, &io->res, release_io);
@@ -209,6 +251,7 @@ void loop_io_stop(struct loop_io *io)
 	if (!io->loop)
 		return;
 	ev_io_stop(io->loop->ev, (ev_io *)io->ev);
+	forget_watch(io->loop, io->fd);
 	pool_res_drop(&io->res);
 	io->loop = NULL;
 }

@@ -38,7 +38,8 @@ struct loop_io {
 void loop_io_start(struct loop_io *io, struct loop *l, struct pool *p, int fd, int events,
 		   void (*cb)(struct loop_io *io, int events), void *data);
 void loop_io_set(struct loop_io *io, int events);	/* 0 pauses */
-void loop_io_stop(struct loop_io *io);	/* may be repeated, also before start */
+/* Before the fd is closed.  May be repeated, also before start. */
+void loop_io_stop(struct loop_io *io);
 
 /*
  * A readable fd by edge: cb is called after each change, not for as long as there is something

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/buf.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/loop/slice.h"
@@ -163,6 +164,52 @@ static void handle_edge_stop(struct loop_edge *e, bool hangup)
 	note("s");
 	loop_edge_stop(e->data);
 	loop_edge_stop(e);
+}
+
+/* How many files the epolls of this process hold. */
+static int count_epolled(void)
+{
+	int n = 0;
+	for (int fd = 3; fd < 64; fd++) {
+		char name[64];
+		struct buf b = { 0 };
+		snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+		if (file_read(AT_FDCWD, name, 64 << 10, &b, NULL) == 0) {
+			buf_add(&b, "", 1);
+			for (char *at = b.data; (at = strstr(at, "tfd:")); at++)
+				n++;
+		}
+		buf_free(&b);
+	}
+	return n;
+}
+
+static void handle_nothing(struct loop_io *io, int events)
+{
+	note("!");
+}
+
+/* The keeper holds what the core watches: a file that the core has closed is open still. */
+static void test_io_shared(void)
+{
+	int ends[2];
+	struct loop_io io = { 0 }, same = { 0 };
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		abort();
+	int before = count_epolled(), kept = dup(ends[0]);
+	loop_io_start(&io, loop, root, ends[0], LOOP_READ, handle_nothing, NULL);
+	loop_io_start(&same, loop, root, ends[0], LOOP_READ, handle_nothing, NULL);
+	run_for(5);
+	ok(count_epolled() == before + 1, "watched");
+	loop_io_stop(&same);
+	close(ends[1]);
+	run_for(5);
+	ok(strlen(trace) > 0, "one watch of two remains");
+	loop_io_stop(&io);
+	trace[0] = 0;
+	close(ends[0]);
+	ok(count_epolled() == before, "a file that is held elsewhere is not watched any more");
+	close(kept);
 }
 
 static void test_edges(void)
@@ -461,6 +508,7 @@ int main(void)
 	log_set_level(LOG_LEVEL_ERROR);
 	test_timers();
 	test_io();
+	test_io_shared();
 	test_edges();
 	test_defer();
 	test_destroy_later();

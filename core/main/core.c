@@ -399,6 +399,18 @@ static bool must_rest(const struct core *c)
 	return keep_lasting(c->g.keep) && (!c->recovered || c->model->pods.len);
 }
 
+/* What still runs for us ends now: a keeper must neither wait for it nor be found beside it. */
+static void rest(struct core *c)
+{
+	const char *dir = c->args->config->libexec_dir;
+	struct err e = { 0 };
+	if (c->g.cgroups && cgroups_kill_helpers(c->g.cgroups, HELPERS_WAIT_MS, &e) < 0)
+		log_warn("a helper runs on", "error", err_text(&e));
+	log_info("containers run on, and a keeper with them");
+	keep_rest(c->g.keep, pool_printf(c->pool, "%s/crisp-keeper", dir), c->args->keeper_argv,
+		  c->code);
+}
+
 static void end(struct core *c)
 {
 	if (c->again) {
@@ -406,10 +418,7 @@ static void end(struct core *c)
 		return;
 	}
 	if (must_rest(c)) {
-		const char *dir = c->args->config->libexec_dir;
-		log_info("containers run on, and a keeper with them");
-		keep_rest(c->g.keep, pool_printf(c->pool, "%s/crisp-keeper", dir),
-			  c->args->keeper_argv, c->code);
+		rest(c);
 		return;
 	}
 	if (c->holds)

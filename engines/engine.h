@@ -206,7 +206,8 @@ struct crisp_args {
 struct crisp_sandbox_create_args {
 	CRISP_ARGS_HEAD;
 	const char *bundle;		/* with SANDBOX_NEEDS_ROOTFS: directory of config.json */
-	const struct crisp_rootfs *rootfs;
+	const struct crisp_rootfs *rootfs;	/* its path is mounted; its mounts are of the pod, for
+						   the namespace in which the engine's own processes stay */
 	const struct crisp_stdio *stdio;
 	const char *netns_path;		/* NULL: the host's network */
 	const char *cgroup_path;	/* of the pod */
@@ -278,8 +279,9 @@ struct crisp_spec_args {
 	CRISP_ARGS_HEAD;
 	/*
 	 * {"sandboxId", "containerType": "sandbox"|"container", "name", "podName", "podNamespace",
-	 *  "podUid", "image", "logDirectory", "annotations": {}, "sandboxResources":
-	 *  {"cpuPeriod", "cpuQuota", "cpuShares", "memory"}}
+	 *  "podUid", "image", "logDirectory", "annotations": {}, "netnsPath" (where all of the
+	 *  host sees the pod's network), "sandboxResources": {"cpuPeriod", "cpuQuota",
+	 *  "cpuShares", "memory", "overheadCpuQuota", "overheadMemory"}}
 	 * Members may be missing, more may come.
 	 */
 	const char *facts_json;
@@ -419,7 +421,8 @@ struct crisp_host {
 	void (*done)(struct crisp_req *req, const struct crisp_result *res);
 
 	/* A container (exec_id NULL) or exec has ended; wait_status as of waitpid(2).  With
-	 * EXIT_BY_ENGINE, once for each, after all of its output is in the FIFOs. */
+	 * EXIT_BY_ENGINE, once for each.  Where stdio are FIFOs, the host goes on reading until nobody
+	 * has them open to write any more, at most for 2 s. */
 	void (*exited)(const struct crisp_host *h, const char *id, const char *exec_id,
 		       int32_t wait_status, int64_t at_ns);
 	/* The kernel killed something in it for lack of memory; before exited(). */

@@ -34,6 +34,7 @@ struct create {
 	struct oci_prepared prepared;
 	const char *spec;
 	int child_in, child_out, child_err;	/* ends for the container; -1: none */
+	struct fifos fifos;			/* instead, where the engine opens paths */
 	struct console *console;		/* under tty */
 };
 
@@ -139,6 +140,7 @@ int step_remove_rw(struct op *op)
 {
 	struct container *c = op->data;
 	const char *dir = container_rw_dir(op->pool, c);
+	rmdir(pool_printf(op->pool, "%s/%s", sandboxfs_mnt_dir(c->model->g.sandboxfs), c->id));
 	return step_spawn(op, sandboxfs_remove_trees(c->model->g.sandboxfs, op->pool, &dir, 1,
 						     step_work_done, op));
 }
@@ -150,7 +152,9 @@ static int pid_path(struct pool *pool, struct container *c, const struct oci_ns 
 {
 	*path = NULL;
 	if (ns->pid == OCI_NS_POD) {
-		*path = pool_printf(pool, "/proc/%d/ns/pid", c->pod->pause_pid);
+		pid_t pid = c->pod->pause_pid ? c->pod->pause_pid : c->pod->sandbox_pid;
+		if (pid)
+			*path = pool_printf(pool, "/proc/%d/ns/pid", (int)pid);
 		return 0;
 	}
 	if (ns->pid != OCI_NS_TARGET)
@@ -161,6 +165,33 @@ static int pid_path(struct pool *pool, struct container *c, const struct oci_ns 
 			       "not a running container of this pod", ns->target_id);
 	*path = pool_printf(pool, "/proc/%d/ns/pid", t->pid);
 	return 0;
+}
+
+/*
+ * Engines that live as long as the pod see the roots of all its containers, so each has a place of
+ * its own; it lies where mounts stay private.  They look for it at rootfs in the bundle.
+ */
+static bool own_root(const struct container *c)
+{
+	return c->pod->handler && plug_can(c->pod->handler, CRISP_CAP_ROOTFS_MOUNTS);
+}
+
+char *container_root(struct pool *p, const struct container *c)
+{
+	return pool_printf(p, "%s/%s", sandboxfs_mnt_dir(c->model->g.sandboxfs), own_root(c) ? c->id : "rootfs");
+}
+
+static int make_root(struct op *op)
+{
+	struct container *c = op->data;
+	if (!own_root(c))
+		return 0;
+	const char *root = container_root(op->pool, c);
+	int ret = file_mkdirs(root, 0711, &op->err);
+	if (ret < 0)
+		return ret;
+	const char *link = pool_printf(op->pool, "%s/rootfs", container_dir(op->pool, c));
+	return symlink(root, link) < 0 && errno != EEXIST ? err_sys(&op->err, "link %s", link) : 0;
 }
 
 static int write_spec(struct op *op)
@@ -175,7 +206,7 @@ static int write_spec(struct op *op)
 		.pod_id = p->id, .ctr_id = c->id, .pod = p->config, .ctr = c->config,
 		.image = &im->config, .image_name = c->config->image->image,
 		.prep = &create_of(op)->prepared,
-		.rootfs = pool_printf(op->pool, "%s/rootfs", mnt),
+		.rootfs = container_root(op->pool, c),
 		.cgroup_path = c->cgroup,
 		.netns = fd_path(op->pool, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(op->pool, p->ipc_fd),
@@ -199,23 +230,6 @@ static int write_spec(struct op *op)
 
 /* -- the engine's touch on the spec -- */
 
-static const char *facts(struct pool *pool, const struct container *c)
-{
-	const Cri__PodSandboxConfig *pc = c->pod->config;
-	struct json_out *o = json_out(pool);
-	json_object(o);
-	json_member_str(o, "sandboxId", c->pod->id);
-	json_member_str(o, "containerType", "container");
-	json_member_str(o, "name", c->config->metadata->name);
-	json_member_str(o, "podName", pc->metadata->name);
-	json_member_str(o, "podNamespace", pc->metadata->namespace_);
-	json_member_str(o, "podUid", pc->metadata->uid);
-	json_member_str(o, "image", c->config->image->image);
-	json_member_str(o, "logDirectory", pc->log_directory);
-	json_end_object(o);
-	return json_text(o, NULL);
-}
-
 static void handle_spec(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct op *op = data;
@@ -235,8 +249,8 @@ static int prepare_spec(struct op *op)
 	struct create *cr = create_of(op);
 	if (!plug_has(c->pod->handler, PLUG_OP_PREPARE_SPEC))
 		return 0;
-	struct crisp_spec_args args = { .size = sizeof(args), .id = c->id, .facts_json = facts(op->pool, c),
-					.spec_json = cr->spec };
+	struct crisp_spec_args args = { .size = sizeof(args), .id = c->id, .spec_json = cr->spec,
+					.facts_json = facts_json(op->pool, c->pod, c) };
 	return step_engine(op, plug_call(c->pod->handler, PLUG_OP_PREPARE_SPEC, &args, c->pod->id,
 					 ENGINE_TIMEOUT_MS, handle_spec, op));
 }
@@ -286,18 +300,32 @@ static int open_pipe(struct op *op, int *ours, int *childs, bool child_reads)
 	return 0;
 }
 
+/* The FIFOs lie in the container's folder and go with it. */
+static int open_fifos(struct op *op, int *out, int *err)
+{
+	struct container *c = op->data;
+	struct create *cr = create_of(op);
+	int ret = fifos_make(op->pool, container_dir(op->pool, c), "fifo-", c->config->stdin, c->config->tty,
+			     &cr->fifos, &op->err);
+	c->stdin_fd = cr->fifos.in_fd;
+	*out = cr->fifos.out_fd;
+	*err = cr->fifos.err_fd;
+	return ret;
+}
+
 static int open_output(struct op *op)
 {
 	struct container *c = op->data;
 	struct create *cr = create_of(op);
-	if (c->config->tty)
+	bool fifos = plug_can(c->pod->handler, CRISP_CAP_STDIO_FIFO);
+	if (c->config->tty && !fifos)
 		return console_listen(op->pool, container_dir(op->pool, c), &cr->console, &op->err);
-	int out = -1, err = -1, ret = 0;
-	if (c->config->stdin)
+	int out = -1, err = -1, ret = fifos ? open_fifos(op, &out, &err) : 0;
+	if (!fifos && c->config->stdin)
 		ret = open_pipe(op, &c->stdin_fd, &cr->child_in, true);
-	if (ret == 0)
+	if (!fifos && ret == 0)
 		ret = open_pipe(op, &out, &cr->child_out, false);
-	if (ret == 0)
+	if (!fifos && ret == 0)
 		ret = open_pipe(op, &err, &cr->child_err, false);
 	if (ret < 0) {
 		if (out >= 0)
@@ -305,7 +333,8 @@ static int open_output(struct op *op)
 		return ret;
 	}
 	keep_container_fd(c, "out", out);
-	keep_container_fd(c, "err", err);
+	if (err >= 0)
+		keep_container_fd(c, "err", err);
 	if (c->stdin_fd >= 0)
 		keep_container_fd(c, "in", c->stdin_fd);
 	return container_open_log(c, out, err, &op->err);
@@ -387,7 +416,7 @@ static int engine_create(struct op *op)
 	struct create *cr = create_of(op);
 	const struct image *im = image_of(c);
 	const char *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
-	const char *rootfs = pool_printf(op->pool, "%s/rootfs", mnt);
+	const char *rootfs = container_root(op->pool, c);
 	struct crisp_mount overlay = {
 		.size = sizeof(overlay), .type = "overlay", .source = "overlay", .target = rootfs,
 		.options = overlay_options(op->pool, c, im),
@@ -403,6 +432,7 @@ static int engine_create(struct op *op)
 		.size = sizeof(stdio), .flags = c->config->tty ? CRISP_STDIO_TTY : 0,
 		.in = cr->child_in, .out = cr->child_out, .err = cr->child_err,
 		.console_socket = cr->console ? console_path(cr->console) : NULL,
+		.fifo_in = cr->fifos.in, .fifo_out = cr->fifos.out, .fifo_err = cr->fifos.err,
 	};
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = c->id, .sandbox_id = p->id,
@@ -429,6 +459,7 @@ static const struct op_step create_steps[] = {
 	{ "keep record", NULL, drop_record },
 	{ "hold image", hold_image, step_release_image },
 	{ "prepare", prepare, step_remove_rw },
+	{ "make root", make_root, NULL },
 	{ "write spec", write_spec, NULL },
 	{ "prepare spec", prepare_spec, NULL },
 	{ "open output", open_output, close_output },

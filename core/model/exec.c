@@ -5,7 +5,8 @@
  *	    \------- refused ---------------------------/
  *
  * The answer comes when the process exits, not when its pipes close: a grandchild may hold them.
- * The deadline, and a caller that leaves, kill the process and its session.
+ * The deadline, and a caller that leaves, kill the process and its session.  An engine that is
+ * given FIFOs copies what the process writes: there the answer waits a moment for their end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,8 @@
 #include "core/plug/plug.h"
 #include "core/store/store.h"
 
+enum { DRAIN_MS = 2000 };
+
 struct output {
 	struct loop_io io;
 	int fd;
@@ -41,11 +44,14 @@ struct exec {
 	void *data;
 	struct exec_result result;
 	struct output out, err;
+	struct fifos fifos;
+	struct loop_timer drain;	/* ended, output still on its way */
+	int drain_status;
 	struct plug_call *call;		/* while STARTING */
 	struct loop_child child;
 	struct loop_timer deadline;
 	pid_t pid;
-	bool kept, kill_when_started, ended;
+	bool started, kept, kill_when_started, ended;
 	struct err why;			/* timed out or left */
 	struct loop_defer refuse;
 };
@@ -81,10 +87,12 @@ static void exec_end(struct exec *x, int ret, const struct err *e)
 	x->ended = true;
 	list_del(&x->link);
 	loop_timer_stop(&x->deadline);
+	loop_timer_stop(&x->drain);
 	loop_child_stop(&x->child);
 	output_close(&x->out);
 	output_close(&x->err);
 	keep_exec(x, -1);
+	fifos_unlink(&x->fifos);
 	if (x->done)
 		x->done(x->data, ret, &x->result, e);
 	x->done = NULL;
@@ -102,6 +110,12 @@ static void exec_over(struct exec *x, int wait_status)
 		exec_end(x, 0, NULL);
 }
 
+static void handle_killed(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	if (ret < 0 && ret != -ESRCH && ret != -ENOENT)
+		log_warn("an engine could not kill an exec", "error", err_text(e));
+}
+
 static void exec_kill(struct exec *x)
 {
 	if (x->call) {
@@ -109,6 +123,10 @@ static void exec_kill(struct exec *x)
 	} else if (x->child.io.loop) {
 		kill(-x->pid, SIGKILL);	/* the engine made it lead a session */
 		pidfd_signal(x->child.pidfd, SIGKILL);
+	} else if (x->started && x->c) {
+		struct crisp_kill_args args = { .size = sizeof(args), .id = x->c->id, .exec_id = x->id,
+						.signo = SIGKILL };
+		plug_kill(x->c->pod->handler, x->c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_killed, NULL);
 	}
 	x->kill_when_started = true;
 }
@@ -132,16 +150,31 @@ static bool read_some(struct exec *x, struct output *o)
 	return true;
 }
 
-static void handle_output(struct loop_io *io, int events)
-{
-	read_some(io->data, container_of(io, struct output, io));
-}
-
 static void drain(struct exec *x, struct output *o)
 {
 	/* What a pipe holds, not what a grandchild may go on writing. */
 	for (int i = 0; i < 32 && o->fd >= 0 && read_some(x, o); i++)
 		;
+}
+
+static void over_by_engine(struct exec *x)
+{
+	drain(x, &x->out);
+	drain(x, &x->err);
+	exec_over(x, x->drain_status);
+}
+
+static void handle_drain_over(struct loop_timer *t)
+{
+	over_by_engine(t->data);
+}
+
+static void handle_output(struct loop_io *io, int events)
+{
+	struct exec *x = io->data;
+	read_some(x, container_of(io, struct output, io));
+	if (x->drain.loop && x->out.fd < 0 && x->err.fd < 0)
+		over_by_engine(x);
 }
 
 static void handle_exit(struct loop_child *child)
@@ -171,9 +204,15 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 		return;
 	}
 	x->pid = res->pid;
+	x->started = true;
 	if (plug_can(x->c->pod->handler, CRISP_CAP_EXIT_BY_ENGINE) && res->exit_source != CRISP_EXIT_BY_PID) {
+		/* Its pidfd is for the next core, which kills what it can't take up. */
 		if (res->pidfd >= 0)
-			close(res->pidfd);
+			pool_fd(x->pool, res->pidfd);
+		if (res->pidfd >= 0 && plug_can(x->c->pod->handler, CRISP_CAP_PID_IS_HOST))
+			keep_exec(x, res->pidfd);
+		if (x->kill_when_started)
+			exec_kill(x);
 		return;
 	}
 	int pidfd = res->pidfd >= 0 ? res->pidfd : pidfd_open_pid(res->pid);
@@ -195,9 +234,11 @@ void exec_ended_by_engine(struct container *c, const char *exec_id, int wait_sta
 	list_for_each(x, &c->execs, link) {
 		if (strcmp(x->id, exec_id))
 			continue;
-		drain(x, &x->out);
-		drain(x, &x->err);
-		exec_over(x, wait_status);
+		x->drain_status = wait_status;
+		if (x->fifos.out && (x->out.fd >= 0 || x->err.fd >= 0))
+			loop_timer_start(&x->drain, c->model->g.loop, x->pool, DRAIN_MS, 0, handle_drain_over, x);
+		else
+			over_by_engine(x);
 		return;
 	}
 }
@@ -210,6 +251,8 @@ void execs_killed(struct container *c)
 		err_set(&x->why, EBUSY, "exec: the container has ended");
 		if (x->call)
 			plug_call_cancel(x->call);
+		else if (x->drain.loop)
+			over_by_engine(x);
 		else if (!x->child.io.loop)
 			exec_end(x, -x->why.code, &x->why);
 	}
@@ -238,16 +281,37 @@ static void handle_refuse(struct loop_defer *d)
 	exec_end(x, -x->why.code, &x->why);
 }
 
-static int open_output(struct exec *x, struct output *o, struct buf *into, int *childs)
+static void read_from(struct exec *x, struct output *o, struct buf *into, int fd)
+{
+	o->fd = fd;
+	o->into = into;
+	loop_io_start(&o->io, x->model->g.loop, x->pool, o->fd, LOOP_READ, handle_output, x);
+}
+
+static int open_pipe(struct exec *x, struct output *o, struct buf *into, int *childs)
 {
 	int fds[2];
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(&x->why, "make a pipe");
 	fd_set_nonblock(fds[0]);
-	o->fd = fds[0];
-	o->into = into;
 	*childs = fds[1];
-	loop_io_start(&o->io, x->model->g.loop, x->pool, o->fd, LOOP_READ, handle_output, x);
+	read_from(x, o, into, fds[0]);
+	return 0;
+}
+
+static int open_output(struct exec *x, int *out, int *err)
+{
+	struct container *c = x->c;
+	if (!plug_can(c->pod->handler, CRISP_CAP_STDIO_FIFO)) {
+		int ret = open_pipe(x, &x->out, &x->result.out, out);
+		return ret < 0 ? ret : open_pipe(x, &x->err, &x->result.err, err);
+	}
+	const char *prefix = pool_printf(x->pool, "exec-%s-", x->id);
+	int ret = fifos_make(x->pool, container_dir(x->pool, c), prefix, false, false, &x->fifos, &x->why);
+	if (ret < 0)
+		return ret;
+	read_from(x, &x->out, &x->result.out, x->fifos.out_fd);
+	read_from(x, &x->err, &x->result.err, x->fifos.err_fd);
 	return 0;
 }
 
@@ -263,11 +327,10 @@ static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
 		ret = oci_exec_process(x->pool, config.data, config.len, cmd, n_cmd, false, &json, &len, &x->why);
 	buf_free(&config);
 	if (ret == 0)
-		ret = open_output(x, &x->out, &x->result.out, &out);
-	if (ret == 0)
-		ret = open_output(x, &x->err, &x->result.err, &err);
+		ret = open_output(x, &out, &err);
 	if (ret == 0) {
-		struct crisp_stdio stdio = { .size = sizeof(stdio), .out = out, .err = err };
+		struct crisp_stdio stdio = { .size = sizeof(stdio), .out = out, .err = err,
+					     .fifo_out = x->fifos.out, .fifo_err = x->fifos.err };
 		struct crisp_exec_args args = { .size = sizeof(args), .id = c->id, .exec_id = x->id,
 						.process_json = json, .stdio = &stdio };
 		x->call = plug_exec(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_started, x);

@@ -25,7 +25,7 @@
 #include "core/oci/oci.h"
 #include "core/plug/plug.h"
 
-enum { LOST_MS = 3000, LOOK_MS = 50, STATUS_LOST = -1 };
+enum { LOST_MS = 3000, LOOK_MS = 50, DRAIN_MS = 2000, STATUS_LOST = -1 };
 
 /* -- who waits -- */
 
@@ -126,6 +126,7 @@ void container_exited(struct container *c, int wait_status, int64_t at_ns)
 		return;
 	c->alive = false;
 	loop_timer_stop(&c->lost);
+	loop_timer_stop(&c->drain);
 	if (!c->started_ns && c->op && c->op->table == &start_table)
 		c->started_ns = at_ns;
 	if (c->state != CONTAINER_STATE_CREATING) {
@@ -245,6 +246,32 @@ void container_watch_by_engine(struct container *c, pid_t pid)
 	c->alive = true;
 }
 
+static void engine_exit_over(struct container *c, int wait_status, int64_t at_ns)
+{
+	pid_t pid = c->pid;
+	container_exited(c, wait_status, at_ns);
+	let_go(c, pid);
+}
+
+static void handle_drain_over(struct loop_timer *t)
+{
+	struct container *c = t->data;
+	engine_exit_over(c, c->drain_status, c->drain_ns);
+}
+
+static void handle_drained(struct conlog *log, void *data)
+{
+	struct container *c = data;
+	engine_exit_over(c, c->drain_status, c->drain_ns);
+}
+
+/* What it has written may still be on its way: the engine copies it, and closes the FIFOs. */
+static bool must_drain(const struct container *c)
+{
+	return c->log && !conlog_ended(c->log) && c->pod->handler &&
+	       plug_can(c->pod->handler, CRISP_CAP_STDIO_FIFO);
+}
+
 void model_engine_exit(struct model *m, const char *id, const char *exec_id, int wait_status, int64_t at_ns)
 {
 	struct container *c = model_container(m, id);
@@ -254,11 +281,16 @@ void model_engine_exit(struct model *m, const char *id, const char *exec_id, int
 		exec_ended_by_engine(c, exec_id, wait_status);
 		return;
 	}
-	if (c->child.io.loop)
-		return;	/* its pidfd tells */
-	pid_t pid = c->pid;
-	container_exited(c, wait_status, at_ns);
-	let_go(c, pid);
+	if (c->child.io.loop || !c->alive || c->drain.loop)
+		return;	/* its pidfd tells, or it was told before */
+	if (wait_status == STATUS_LOST || !must_drain(c)) {
+		engine_exit_over(c, wait_status, at_ns);
+		return;
+	}
+	c->drain_status = wait_status;
+	c->drain_ns = at_ns;
+	conlog_on_end(c->log, handle_drained, c);
+	loop_timer_start(&c->drain, c->model->g.loop, c->pool, DRAIN_MS, 0, handle_drain_over, c);
 }
 
 void model_engine_oom(struct model *m, const char *id)
@@ -278,9 +310,10 @@ void model_sandbox_gone(struct model *m, const char *id, const char *reason)
 	list_for_each(c, &p->containers, in_pod) {
 		if (c->child.io.loop || !c->alive)
 			continue;
-		pid_t pid = c->pid;
-		container_exited(c, STATUS_LOST, clock_real_ns());
-		let_go(c, pid);
+		if (c->drain.loop)
+			engine_exit_over(c, c->drain_status, c->drain_ns);
+		else
+			engine_exit_over(c, STATUS_LOST, clock_real_ns());
 	}
 	if (p->state == POD_STATE_READY)
 		pod_set_state(p, POD_STATE_NOTREADY);

@@ -101,6 +101,7 @@ struct pod {
 	struct loop_child pause;
 	bool pause_made;		/* known to the engine */
 	bool sandbox_made;		/* of an engine that has sandboxes of its own */
+	pid_t sandbox_pid;		/* its process on this host; 0: not known */
 	void (*pause_exit)(struct pod *p);	/* who waits for its end, for pause_op */
 	struct op *pause_op;
 
@@ -157,6 +158,9 @@ struct container {
 	struct list execs;		/* struct exec.link */
 	struct list exit_waiters;	/* struct exit_wait.link */
 	struct loop_timer lost;		/* exit seen, status not yet reported */
+	struct loop_timer drain;	/* exit told, output still on its way through FIFOs */
+	int drain_status;		/* what was told */
+	int64_t drain_ns;
 	int64_t lost_ns;		/* since when, CLOCK_MONOTONIC */
 };
 

@@ -73,6 +73,7 @@ void step_work_done(void *data, int ret, const struct err *e);
 int step_remove_cgroup(struct op *op);
 int step_detach_network(struct op *op);
 int step_unmake_namespaces(struct op *op);
+int step_prepare_sandbox(struct op *op);
 int step_create_sandbox(struct op *op);
 int step_delete_sandbox(struct op *op);
 int step_create_pause(struct op *op);
@@ -128,6 +129,26 @@ char *pod_cgroup_leaf(struct pool *p, const struct pod *pod);
 char *fd_path(struct pool *p, int fd);
 /* Signal its process, or all of them; does not wait. */
 void container_signal(struct container *c, int signo, bool all);
+/* The facts of prepare_spec and sandbox_create; c NULL: of the pod itself. */
+const char *facts_json(struct pool *p, const struct pod *pod, const struct container *c);
+/* The bundle of a process in the empty rootfs: crisp-pause. */
+struct pause_bundle {
+	const char *dir, *rootfs;
+	const char *spec;		/* text of its config.json */
+};
+int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b, struct err *e);
+/* Where the container's root is mounted, in the engine's mount namespace. */
+char *container_root(struct pool *p, const struct container *c);
+
+/* FIFOs of an engine that opens stdio by path (fifo.c): dir/PREFIX{in,out,err}. */
+struct fifos {
+	const char *in, *out, *err;	/* paths; NULL: none */
+	int in_fd, out_fd, err_fd;	/* our ends, the caller's; -1: none */
+};
+int fifos_make(struct pool *p, const char *dir, const char *prefix, bool in, bool tty, struct fifos *f,
+	       struct err *e);
+void fifos_unlink(const struct fifos *f);
+
 /* The same for a container whose engine has the process. */
 void container_watch_by_engine(struct container *c, pid_t pid);
 /* The container has ended: so have its execs. */

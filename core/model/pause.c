@@ -79,28 +79,27 @@ static int make_rootfs(const char *rootfs, struct err *e)
 	return ret;
 }
 
-static int write_bundle(struct pod *p, const char *bundle, const char *rootfs, struct err *e)
+int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b, struct err *e)
 {
-	struct pool *tmp = pool_new(NULL, "pause");
-	const char *json;
 	size_t len;
+	b->dir = pool_printf(pool, "%s/%s", pod_dir(pool, p), p->id);
+	b->rootfs = pool_printf(pool, "%s/pause-rootfs", p->model->g.config->state);
 	struct oci_pause in = {
 		.pod_id = p->id,
-		.rootfs = rootfs,
-		.pause = pool_printf(tmp, "%s/crisp-pause", p->model->g.config->libexec_dir),
-		.cgroup_path = pod_cgroup_leaf(tmp, p),
-		.netns = fd_path(tmp, p->net_fd),	/* no pin is where engines run */
-		.ipcns = fd_path(tmp, p->ipc_fd),
-		.utsns = fd_path(tmp, p->uts_fd),
+		.rootfs = b->rootfs,
+		.pause = pool_printf(pool, "%s/crisp-pause", p->model->g.config->libexec_dir),
+		.cgroup_path = pod_cgroup_leaf(pool, p),
+		.netns = fd_path(pool, p->net_fd),	/* no pin is where engines run */
+		.ipcns = fd_path(pool, p->ipc_fd),
+		.utsns = fd_path(pool, p->uts_fd),
 	};
-	int ret = make_rootfs(rootfs, e);
+	int ret = make_rootfs(b->rootfs, e);
 	if (ret == 0)
-		ret = file_mkdirs(bundle, 0700, e);
+		ret = file_mkdirs(b->dir, 0700, e);
 	if (ret == 0)
-		ret = oci_pause_spec(tmp, p->model->g.host, &in, &json, &len, e);
+		ret = oci_pause_spec(pool, p->model->g.host, &in, &b->spec, &len, e);
 	if (ret == 0)
-		ret = file_replace(AT_FDCWD, pool_printf(tmp, "%s/config.json", bundle), json, len, 0600, e);
-	pool_destroy(tmp);
+		ret = file_replace(AT_FDCWD, pool_printf(pool, "%s/config.json", b->dir), b->spec, len, 0600, e);
 	return ret;
 }
 
@@ -109,16 +108,15 @@ int step_create_pause(struct op *op)
 	struct pod *p = op->data;
 	if (!p->shared_pid)
 		return 0;
-	const char *bundle = pool_printf(op->pool, "%s/pause", pod_dir(op->pool, p));
-	const char *rootfs = pool_printf(op->pool, "%s/pause-rootfs", p->model->g.config->state);
-	int ret = write_bundle(p, bundle, rootfs, &op->err);
+	struct pause_bundle b;
+	int ret = pause_write_bundle(op->pool, p, &b, &op->err);
 	if (ret < 0)
 		return ret;
 	static const struct crisp_mount *const no_mounts[] = { NULL };
-	struct crisp_rootfs root = { .size = sizeof(root), .path = rootfs, .mounts = no_mounts };
+	struct crisp_rootfs root = { .size = sizeof(root), .path = b.rootfs, .mounts = no_mounts };
 	struct crisp_stdio stdio = { .size = sizeof(stdio) };
 	struct crisp_create_args args = {
-		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = bundle, .rootfs = &root,
+		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = b.dir, .rootfs = &root,
 		.stdio = &stdio,
 		.cgroup_path = pod_cgroup_leaf(op->pool, p),
 	};

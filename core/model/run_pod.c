@@ -248,6 +248,7 @@ static const struct op_step run_pod_steps[] = {
 	{ "attach network", attach_network, step_detach_network },
 	{ "set late sysctls", set_late_sysctls, NULL },
 	{ "write files", write_files, NULL },
+	{ "prepare sandbox", step_prepare_sandbox, NULL },
 	{ "create sandbox", step_create_sandbox, step_delete_sandbox },
 	{ "create pause", step_create_pause, step_delete_pause },
 	{ "start pause", step_start_pause, NULL },

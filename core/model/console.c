@@ -28,7 +28,7 @@ int console_listen(struct pool *p, const char *dir, struct console **out, struct
 {
 	struct console *c = pool_new_struct(p, struct console);
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	c->path = pool_printf(p, "%s/console.sock", dir);
+	c->path = pool_printf(p, "%s/tty", dir);
 	if (strlen(c->path) >= sizeof(addr.sun_path))
 		return err_set(e, ENAMETOOLONG, "state directory: %s is too long for a socket", c->path);
 	strcpy(addr.sun_path, c->path);

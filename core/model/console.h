@@ -8,7 +8,7 @@
 struct console;
 struct pool;
 
-/* Listen on DIR/console.sock; closed and unlinked with p. */
+/* Listen on DIR/tty (short: a socket's path has 107 bytes); closed and unlinked with p. */
 int console_listen(struct pool *p, const char *dir, struct console **out, struct err *e);
 const char *console_path(const struct console *c);
 /* The master (non-blocking, the caller's), or -errno when none was sent. */

@@ -267,11 +267,37 @@ static void keep_container_fd(struct container *c, const char *what, int fd)
 		keep_drop(c->model->g.keep, key);
 }
 
+static const char *const start_keys[] = { "start-in", "start-out", "start-err" };
+
+/* What the container itself is to read from and write to, until an engine that wants it at start
+ * has got it. */
+static void keep_start_fds(struct container *c, const struct create *cr)
+{
+	const int fds[3] = { cr->child_in, cr->child_out, cr->child_err };
+	for (int i = 0; i < 3; i++) {
+		c->start_fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (c->start_fds[i] >= 0)
+			keep_container_fd(c, start_keys[i], c->start_fds[i]);
+	}
+}
+
+void container_drop_start_fds(struct container *c)
+{
+	for (int i = 0; i < 3; i++) {
+		if (c->start_fds[i] < 0)
+			continue;
+		close(c->start_fds[i]);
+		c->start_fds[i] = -1;
+		keep_container_fd(c, start_keys[i], -1);
+	}
+}
+
 void container_drop_fds(struct container *c)
 {
 	static const char *const kept[] = { "in", "out", "err", "pid" };
 	for (size_t i = 0; i < 4; i++)
 		keep_container_fd(c, kept[i], -1);
+	container_drop_start_fds(c);
 	if (c->stdin_fd >= 0)
 		close(c->stdin_fd);
 	c->stdin_fd = -1;
@@ -337,6 +363,8 @@ static int open_output(struct op *op)
 		keep_container_fd(c, "err", err);
 	if (c->stdin_fd >= 0)
 		keep_container_fd(c, "in", c->stdin_fd);
+	if (plug_can(c->pod->handler, CRISP_CAP_START_STDIO))
+		keep_start_fds(c, cr);
 	return container_open_log(c, out, err, &op->err);
 }
 
@@ -409,25 +437,34 @@ static const char *const *overlay_options(struct pool *pool, const struct contai
 	return o;
 }
 
+const struct crisp_rootfs *container_rootfs(struct pool *pool, const struct container *c)
+{
+	const char *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
+	const char *path = container_root(pool, c);
+	struct crisp_mount *m = pool_alloc(pool, 2 * sizeof(*m));
+	m[0] = (struct crisp_mount){
+		.size = sizeof(*m), .type = "overlay", .source = "overlay", .target = path,
+		.options = overlay_options(pool, c, image_of(c)),
+	};
+	m[1] = (struct crisp_mount){
+		.size = sizeof(*m), .type = "tmpfs", .source = "shm",
+		.target = pool_printf(pool, "%s/shm", mnt), .fd = c->pod->shm_fd,
+	};
+	const struct crisp_mount **mounts = pool_alloc(pool, 3 * sizeof(*mounts));
+	mounts[0] = &m[0];
+	mounts[1] = c->pod->shm_fd < 0 ? NULL : &m[1];
+	mounts[2] = NULL;
+	struct crisp_rootfs *root = pool_new_struct(pool, struct crisp_rootfs);
+	*root = (struct crisp_rootfs){ .size = sizeof(*root), .path = path, .mounts = mounts,
+				       .image_ref = c->image_ref };
+	return root;
+}
+
 static int engine_create(struct op *op)
 {
 	struct container *c = op->data;
 	struct pod *p = c->pod;
 	struct create *cr = create_of(op);
-	const struct image *im = image_of(c);
-	const char *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
-	const char *rootfs = container_root(op->pool, c);
-	struct crisp_mount overlay = {
-		.size = sizeof(overlay), .type = "overlay", .source = "overlay", .target = rootfs,
-		.options = overlay_options(op->pool, c, im),
-	};
-	struct crisp_mount shm = {
-		.size = sizeof(shm), .type = "tmpfs", .source = "shm",
-		.target = pool_printf(op->pool, "%s/shm", mnt), .fd = p->shm_fd,
-	};
-	const struct crisp_mount *mounts[] = { &overlay, p->shm_fd < 0 ? NULL : &shm, NULL };
-	struct crisp_rootfs root = { .size = sizeof(root), .path = rootfs, .mounts = mounts,
-				     .image_ref = c->image_ref };
 	struct crisp_stdio stdio = {
 		.size = sizeof(stdio), .flags = c->config->tty ? CRISP_STDIO_TTY : 0,
 		.in = cr->child_in, .out = cr->child_out, .err = cr->child_err,
@@ -436,7 +473,7 @@ static int engine_create(struct op *op)
 	};
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = c->id, .sandbox_id = p->id,
-		.bundle = container_dir(op->pool, c), .rootfs = &root, .stdio = &stdio,
+		.bundle = container_dir(op->pool, c), .rootfs = container_rootfs(op->pool, c), .stdio = &stdio,
 		.cgroup_path = c->cgroup,
 	};
 	c->made = true;

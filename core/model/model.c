@@ -171,6 +171,8 @@ struct container *container_new(struct pod *p, const char *id)
 	c->pool = pool;
 	c->id = pool_strdup(pool, id);
 	c->stdin_fd = -1;
+	for (int i = 0; i < 3; i++)
+		c->start_fds[i] = -1;
 	list_init(&c->link);
 	list_init(&c->in_pod);
 	list_init(&c->execs);
@@ -210,6 +212,11 @@ void container_forget(struct container *c)
 	if (c->stdin_fd >= 0)
 		close(c->stdin_fd);
 	c->stdin_fd = -1;
+	for (int i = 0; i < 3; i++) {
+		if (c->start_fds[i] >= 0)
+			close(c->start_fds[i]);
+		c->start_fds[i] = -1;
+	}
 	loop_destroy_later(c->model->g.loop, c->pool);
 }
 

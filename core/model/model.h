@@ -145,6 +145,7 @@ struct container {
 	struct conlog *log;
 	struct pool *log_pool;
 	int stdin_fd;			/* write end, or -1 */
+	int start_fds[3];		/* its own ends, for engines that want them at start; or -1 */
 	uint64_t oom_before;		/* OOM kills of the cgroup seen before the start */
 	bool oom_told;			/* by the engine */
 	struct stats_sample stats;

@@ -111,6 +111,9 @@ void exit_wait_leave(struct exit_wait *w);
 int container_open_log(struct container *c, int out_fd, int err_fd, struct err *e);
 void container_close_log(struct container *c);
 void container_drop_fds(struct container *c);
+void container_drop_start_fds(struct container *c);
+/* Its root as engines are told of it; the image is held. */
+const struct crisp_rootfs *container_rootfs(struct pool *p, const struct container *c);
 void pod_drop_fds(struct pod *p);
 void pod_keep_fd(struct pod *p, const char *what, int fd);	/* -1 drops it */
 /* What the pod's configuration asks for; lives in pool. */

@@ -149,6 +149,9 @@ static void adopt_output(struct container *c)
 	struct err e = { 0 };
 	int out = take(c->model, "ctr", c->id, "out"), err = take(c->model, "ctr", c->id, "err");
 	c->stdin_fd = take(c->model, "ctr", c->id, "in");
+	static const char *const start[] = { "start-in", "start-out", "start-err" };
+	for (int i = 0; i < 3; i++)
+		c->start_fds[i] = take(c->model, "ctr", c->id, start[i]);
 	if (out < 0 && err < 0)
 		return;
 	if (container_open_log(c, out, err, &e) < 0)

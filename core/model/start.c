@@ -12,6 +12,7 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 {
 	struct op *op = data;
 	struct container *c = op->data;
+	container_drop_start_fds(c);
 	if (ret == 0 && c->state == CONTAINER_STATE_CREATED) {
 		c->started_ns = clock_real_ns();
 		container_set_state(c, CONTAINER_STATE_RUNNING);
@@ -22,7 +23,15 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 static int engine_start(struct op *op)
 {
 	struct container *c = op->data;
+	struct crisp_stdio stdio = {
+		.size = sizeof(stdio), .flags = c->config->tty ? CRISP_STDIO_TTY : 0,
+		.in = c->start_fds[0], .out = c->start_fds[1], .err = c->start_fds[2],
+	};
 	struct crisp_start_args args = { .size = sizeof(args), .id = c->id };
+	if (plug_can(c->pod->handler, CRISP_CAP_START_STDIO)) {
+		args.stdio = &stdio;
+		args.rootfs = container_rootfs(op->pool, c);
+	}
 	return step_engine(op, plug_start(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_started, op));
 }
 

@@ -5,8 +5,10 @@
  *	    \------- refused ---------------------------/
  *
  * The answer comes when the process exits, not when its pipes close: a grandchild may hold them.
- * The deadline, and a caller that leaves, kill the process and its session.  An engine that is
- * given FIFOs copies what the process writes: there the answer waits a moment for their end.
+ * The deadline, and a caller that leaves, kill the process and its session; whoever has to see
+ * to that, the answer comes at most DEATH_MS later.  An engine that is given FIFOs copies what the
+ * process writes: there the answer waits a moment for their end.  The engine is told to forget an
+ * exec that it has started, once it has ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +28,7 @@
 #include "core/plug/plug.h"
 #include "core/store/store.h"
 
-enum { DRAIN_MS = 2000 };
+enum { DRAIN_MS = 2000, DEATH_MS = 5000 };
 
 struct output {
 	struct loop_io io;
@@ -40,6 +42,8 @@ struct exec {
 	struct model *model;
 	struct pool *pool;
 	char id[65];
+	struct plug_handler *handler;
+	const char *pod_id, *ctr_id;	/* ours: the container may go first */
 	exec_cb *done;			/* NULL once answered or left */
 	void *data;
 	struct exec_result result;
@@ -80,11 +84,19 @@ static void output_close(struct output *o)
 	o->fd = -1;
 }
 
+static void handle_forgotten(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	if (ret < 0 && ret != -ENOENT)
+		log_warn("an engine could not forget an exec", "error", err_text(e));
+}
+
 static void exec_end(struct exec *x, int ret, const struct err *e)
 {
 	if (x->ended)
 		return;
 	x->ended = true;
+	if (x->started && plug_has(x->handler, PLUG_OP_EXEC_DELETE))
+		plug_exec_delete(x->handler, x->pod_id, x->ctr_id, x->id, ENGINE_TIMEOUT_MS, handle_forgotten, NULL);
 	list_del(&x->link);
 	loop_timer_stop(&x->deadline);
 	loop_timer_stop(&x->drain);
@@ -116,19 +128,33 @@ static void handle_killed(void *data, int ret, const struct crisp_result *res, c
 		log_warn("an engine could not kill an exec", "error", err_text(e));
 }
 
+static void handle_undead(struct loop_timer *t)
+{
+	struct exec *x = t->data;
+	log_warn("an exec was killed and does not end", "exec", x->id, "ctr", x->ctr_id);
+	exec_end(x, -x->why.code, &x->why);
+}
+
+/* x->why says why. */
 static void exec_kill(struct exec *x)
 {
+	x->kill_when_started = true;
+	if (x->ended)
+		return;
 	if (x->call) {
 		plug_call_cancel(x->call);
-	} else if (x->child.io.loop) {
-		kill(-x->pid, SIGKILL);	/* the engine made it lead a session */
-		pidfd_signal(x->child.pidfd, SIGKILL);
-	} else if (x->started && x->c) {
-		struct crisp_kill_args args = { .size = sizeof(args), .id = x->c->id, .exec_id = x->id,
-						.signo = SIGKILL };
-		plug_kill(x->c->pod->handler, x->c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_killed, NULL);
+		return;
 	}
-	x->kill_when_started = true;
+	if (x->child.io.loop) {
+		if (x->pid > 1)
+			kill(-x->pid, SIGKILL);	/* the engine made it lead a session */
+		pidfd_signal(x->child.pidfd, SIGKILL);
+	} else if (x->started) {
+		struct crisp_kill_args args = { .size = sizeof(args), .id = x->ctr_id,
+						.exec_id = x->id, .signo = SIGKILL };
+		plug_kill(x->handler, x->pod_id, &args, ENGINE_TIMEOUT_MS, handle_killed, NULL);
+	}
+	loop_timer_start(&x->deadline, x->model->g.loop, x->pool, DEATH_MS, 0, handle_undead, x);
 }
 
 /* -- output -- */
@@ -197,6 +223,7 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 		exec_end(x, x->why.code ? -x->why.code : ret, x->why.code ? &x->why : e);
 		return;
 	}
+	x->started = true;
 	if (!x->c) {	/* removed meanwhile, with all that was in it */
 		if (res->pidfd >= 0)
 			close(res->pidfd);
@@ -204,12 +231,11 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 		return;
 	}
 	x->pid = res->pid;
-	x->started = true;
-	if (plug_can(x->c->pod->handler, CRISP_CAP_EXIT_BY_ENGINE) && res->exit_source != CRISP_EXIT_BY_PID) {
+	if (plug_can(x->handler, CRISP_CAP_EXIT_BY_ENGINE) && res->exit_source != CRISP_EXIT_BY_PID) {
 		/* Its pidfd is for the next core, which kills what it can't take up. */
 		if (res->pidfd >= 0)
 			pool_fd(x->pool, res->pidfd);
-		if (res->pidfd >= 0 && plug_can(x->c->pod->handler, CRISP_CAP_PID_IS_HOST))
+		if (res->pidfd >= 0 && plug_can(x->handler, CRISP_CAP_PID_IS_HOST))
 			keep_exec(x, res->pidfd);
 		if (x->kill_when_started)
 			exec_kill(x);
@@ -264,6 +290,7 @@ void execs_orphan(struct container *c)
 	list_for_each(x, &c->execs, link) {
 		list_del(&x->link);
 		x->c = NULL;
+		err_set(&x->why, EBUSY, "exec: the container was removed");
 		exec_kill(x);
 	}
 }
@@ -333,7 +360,7 @@ static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
 					     .fifo_out = x->fifos.out, .fifo_err = x->fifos.err };
 		struct crisp_exec_args args = { .size = sizeof(args), .id = c->id, .exec_id = x->id,
 						.process_json = json, .stdio = &stdio };
-		x->call = plug_exec(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_started, x);
+		x->call = plug_exec(x->handler, x->pod_id, &args, ENGINE_TIMEOUT_MS, handle_started, x);
 	}
 	if (out >= 0)
 		close(out);
@@ -357,6 +384,11 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 	x->out.fd = x->err.fd = -1;
 	x->c = c;
 	x->model = m;
+	if (c) {
+		x->handler = c->pod->handler;
+		x->pod_id = pool_strdup(pool, c->pod->id);
+		x->ctr_id = pool_strdup(pool, c->id);
+	}
 	list_init(&x->link);
 	random_id(x->id);
 	if (!c)
@@ -366,6 +398,9 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 	else if (c->state != CONTAINER_STATE_RUNNING)
 		err_set(&x->why, EBUSY, "container_id %s: the container is %s, not running", c->id,
 			container_state_name(c->state));
+	else if (!c->pod->handler)
+		err_set(&x->why, EHOSTDOWN, "container_id %s: its runtime handler \"%s\" is not configured any more",
+			c->id, c->pod->handler_name);
 	if (x->why.code || start(x, cmd, n_cmd) < 0) {
 		loop_defer(m->g.loop, &x->refuse, handle_refuse, x);
 		return x;

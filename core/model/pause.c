@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/base/log.h"
@@ -127,6 +128,8 @@ int step_create_pause(struct op *op)
 
 static void handle_step(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
+	if (res->pidfd >= 0)
+		close(res->pidfd);	/* create's is the one that is watched */
 	step_wake(data, ret, e);
 }
 

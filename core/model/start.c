@@ -1,6 +1,7 @@
 /* StartContainer: from CREATED, once.  A start that fails ends the container for good. */
 #include <errno.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/base/log.h"
@@ -13,6 +14,8 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 	struct op *op = data;
 	struct container *c = op->data;
 	container_drop_start_fds(c);
+	if (res->pidfd >= 0)
+		close(res->pidfd);	/* create's is the one that is watched */
 	if (ret == 0 && c->state == CONTAINER_STATE_CREATED) {
 		c->started_ns = clock_real_ns();
 		container_set_state(c, CONTAINER_STATE_RUNNING);

@@ -69,7 +69,9 @@ struct model *model_new(struct pool *p, const struct model_ground *g)
 
 char *pod_key(struct pool *p, const Cri__PodSandboxMetadata *md)
 {
-	return pool_printf(p, "%s/%s/%s/%u", md->uid, md->namespace_, md->name, md->attempt);
+	/* With lengths: whatever they consist of, two pods never share a key. */
+	return pool_printf(p, "%zu.%zu/%s/%s/%s/%u", strlen(md->uid), strlen(md->namespace_), md->uid, md->namespace_,
+			   md->name, md->attempt);
 }
 
 struct pod *pod_new(struct model *m, const char *id)

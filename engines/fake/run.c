@@ -15,7 +15,7 @@
  *	err TEXT...			a line on stderr
  *	lines N MS			numbered lines, MS apart, then end
  *	cat				stdin to stdout
- *	deaf				ignore SIGTERM, wait
+ *	deaf				ignore SIGTERM, say "deaf", wait
  *	none, or anything else		wait for a signal; as an exec: it can't be executed
  */
 #include <errno.h>
@@ -119,8 +119,10 @@ int run_words(char **w)
 		return nap(number(w[1]) * 1000), 0;
 	if (!strcmp(verb, "after"))
 		return nap(number(w[1])), (int)(w[1] ? number(w[2]) : 0);
-	if (!strcmp(verb, "deaf"))
+	if (!strcmp(verb, "deaf")) {
 		signal(SIGTERM, SIG_IGN);
+		say(1, w);
+	}
 	for (;;)
 		pause();
 }

@@ -3,7 +3,9 @@
  *
  *	load      records; one whose loading has killed the core twice is set aside
  *	adopt     pidfds, pipes and namespaces, by their keys, from the keeper
- *	unwind    operations under way: what makes is undone, what takes down is begun again
+ *	ask       the engines, what they still have: first of sandboxes, then of containers
+ *	unwind    operations under way: what makes is undone, what takes down is begun again; the
+ *		  socket waits for the former alone
  *	sweep     pins, writable layers and kept fds that no record names
  *
  * Processes that were ours belong to the keeper now; it tells their exits, also those of before.
@@ -37,7 +39,9 @@ struct recovery {
 	struct pool *pool;
 	void (*done)(void *data);
 	void *data;
-	unsigned left;			/* operations and questions under way, and one for ourselves */
+	unsigned left;			/* of this phase: what is under way, and one for ourselves */
+	int phase;
+	struct list pods, containers;	/* struct loaded */
 	char suspect[65];		/* whose loading killed the last core */
 	int suspect_tries;
 };
@@ -47,6 +51,7 @@ struct pending {
 	struct op_waiter end;
 	struct container *c;
 	struct pod *pod;
+	bool starting;			/* c: the record says that a start was under way */
 };
 
 static void one_over(struct recovery *r);
@@ -192,9 +197,9 @@ static void unwind_pod(struct recovery *r, struct pod *p, const struct record_op
 	if (!strcmp(op->op, run_pod_table.name))
 		await(r, run_pod_unwind(p, op->step));
 	else if (!strcmp(op->op, remove_pod_table.name))
-		await(r, remove_pod_begin(p));
+		remove_pod_begin(p);
 	else if (!strcmp(op->op, stop_pod_table.name))
-		await(r, stop_pod_begin(p));
+		stop_pod_begin(p);
 	else
 		log_warn("an operation of this name is not known", "op", op->op, "pod", p->id);
 }
@@ -206,7 +211,7 @@ static void handle_asked(void *data, int ret, const struct crisp_result *res, co
 	struct container *c = pd->c;
 	if (ret == 0 && res->pidfd >= 0)
 		close(res->pidfd);
-	if (ret == 0 && res->status == CRISP_STATUS_RUNNING && c->state == CONTAINER_STATE_CREATED) {
+	if (ret == 0 && res->status == CRISP_STATUS_RUNNING && c->state == CONTAINER_STATE_CREATED && pd->starting) {
 		c->started_ns = clock_real_ns();
 		container_set_state(c, CONTAINER_STATE_RUNNING);
 	}
@@ -225,6 +230,7 @@ static void ask_engine(struct recovery *r, struct container *c, bool starting)
 	struct pending *pd = pool_new_struct(r->pool, struct pending);
 	pd->r = r;
 	pd->c = c;
+	pd->starting = starting;
 	r->left++;
 	struct buf state = { 0 };
 	struct err e = { 0 };
@@ -240,8 +246,11 @@ static void ask_engine(struct recovery *r, struct container *c, bool starting)
 static void handle_sandbox_asked(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct pending *pd = data;
-	if (ret < 0)
+	/* One that does not answer may still be there. */
+	if (ret == -ENOENT)
 		model_sandbox_gone(pd->pod->model, pd->pod->id, err_text(e));
+	else if (ret < 0)
+		log_error("an engine does not say whether a sandbox lives", "pod", pd->pod->id, "error", err_text(e));
 	if (ret == 0 && res->pidfd >= 0)
 		close(res->pidfd);
 	one_over(pd->r);
@@ -264,15 +273,13 @@ static void ask_engine_sandbox(struct recovery *r, struct pod *p)
 
 static void unwind_container(struct recovery *r, struct container *c, const struct record_op *op)
 {
-	if (c->alive && c->pod->handler && (!op->op || strcmp(op->op, create_table.name)))
-		ask_engine(r, c, op->op && !strcmp(op->op, start_table.name));
 	if (!op->op)
 		return;
 	log_info("taking up an operation", "op", op->op, "step", op->step, "ctr", c->id);
 	if (!strcmp(op->op, create_table.name))
 		await(r, create_unwind(c, op->step));
 	else if (!strcmp(op->op, remove_table.name))
-		await(r, remove_begin(c));
+		remove_begin(c);
 	else
 		record_note_container(c);	/* a start, stop or update: its caller asks again */
 }
@@ -448,43 +455,77 @@ static void sweep(struct recovery *r)
 	unlink(suspect_path(r));
 }
 
-static void one_over(struct recovery *r)
-{
-	if (--r->left)
-		return;
-	sweep(r);
-	r->m->recovery = NULL;
-	loop_destroy_later(r->m->g.loop, r->pool);
-	r->done(r->data);
-}
+/* -- phases -- */
 
 static void handle_regained(void *data)
 {
 	one_over(data);
 }
 
+static void ask_sandboxes(struct recovery *r)
+{
+	struct loaded *l;
+	struct pod *p;
+	list_for_each(p, &r->m->pod_list, link)
+		r->left += pod_regain_ns(p, r->pool, handle_regained, r);
+	list_for_each(l, &r->pods, link)
+		if (l->pod->sandbox_made && l->pod->handler)
+			ask_engine_sandbox(r, l->pod);
+}
+
+static void ask_containers(struct recovery *r)
+{
+	struct loaded *l;
+	list_for_each(l, &r->containers, link) {
+		const char *op = l->op.op;
+		if (l->container->alive && l->container->pod->handler && (!op || strcmp(op, create_table.name)))
+			ask_engine(r, l->container, op && !strcmp(op, start_table.name));
+	}
+}
+
+static void unwind(struct recovery *r)
+{
+	struct loaded *l;
+	list_for_each(l, &r->containers, link)
+		unwind_container(r, l->container, &l->op);
+	list_for_each(l, &r->pods, link)
+		unwind_pod(r, l->pod, &l->op);
+}
+
+static void finish(struct recovery *r)
+{
+	sweep(r);
+	r->m->recovery = NULL;
+	loop_destroy_later(r->m->g.loop, r->pool);
+	r->done(r->data);
+}
+
+static void one_over(struct recovery *r)
+{
+	static void (*const phases[])(struct recovery *) = { ask_sandboxes, ask_containers, unwind };
+	if (--r->left)
+		return;
+	if (r->phase == sizeof(phases) / sizeof(*phases)) {
+		finish(r);
+		return;
+	}
+	r->left = 1;
+	phases[r->phase++](r);
+	one_over(r);
+}
+
 void model_recover(struct model *m, void (*done)(void *data), void *data)
 {
 	struct pool *pool = pool_new(m->pool, "recovery");
 	struct recovery *r = pool_new_struct(pool, struct recovery);
-	struct list pods = LIST_INIT(pods), containers = LIST_INIT(containers);
 	*r = (struct recovery){ .m = m, .pool = pool, .done = done, .data = data, .left = 1 };
+	list_init(&r->pods);
+	list_init(&r->containers);
 	m->recovery = r;
 	read_suspect(r);
 	kill_execs(m);
-	load_kind(r, STORE_POD, &pods);
-	load_kind(r, STORE_CONTAINER, &containers);
+	load_kind(r, STORE_POD, &r->pods);
+	load_kind(r, STORE_CONTAINER, &r->containers);
 	restore_order(r);
-	struct loaded *l;
-	list_for_each(l, &pods, link)
-		if (l->pod->sandbox_made && l->pod->handler)
-			ask_engine_sandbox(r, l->pod);
-	struct pod *p;
-	list_for_each(p, &m->pod_list, link)
-		r->left += pod_regain_ns(p, r->pool, handle_regained, r);
-	list_for_each(l, &containers, link)
-		unwind_container(r, l->container, &l->op);
-	list_for_each(l, &pods, link)
-		unwind_pod(r, l->pod, &l->op);
 	one_over(r);
 }

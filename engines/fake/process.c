@@ -93,6 +93,20 @@ static void delete(struct act *a, struct ctr *c)
 	act_ok(a);
 }
 
+/* Has it had its SIGUSR1?  From then on it ignores that. */
+static bool was_started(int pid)
+{
+	char path[40], line[128];
+	unsigned long long ignored = 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "SigIgn: %llx", &ignored) != 1)
+		;
+	if (f)
+		fclose(f);
+	return ignored >> (SIGUSR1 - 1) & 1;
+}
+
 static void attach(struct act *a, struct ctr *c)
 {
 	int pidfd = a->pid > 1 ? (int)syscall(SYS_pidfd_open, a->pid, 0) : -1;
@@ -102,12 +116,12 @@ static void attach(struct act *a, struct ctr *c)
 	}
 	if (!c) {
 		c = ctr_add(a->inst, a->id, a->exec_id, a->sandbox, a->pid, pidfd);
-		c->started = true;
+		c->started = was_started(a->pid);
 	}
 	struct crisp_result r = {
 		.size = sizeof(r),
 		.pid = c->pid,
-		.status = alive(c) ? CRISP_STATUS_RUNNING : CRISP_STATUS_STOPPED,
+		.status = !alive(c) ? CRISP_STATUS_STOPPED : c->started ? CRISP_STATUS_RUNNING : CRISP_STATUS_CREATED,
 		.wait_status = -1,
 	};
 	act_done(a, &r);

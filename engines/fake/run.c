@@ -173,6 +173,7 @@ static void become(bool wait, int slave, char **words)
 	if (wait)
 		while (sigwait(&go, &sig) != 0)
 			;
+	signal(SIGUSR1, SIG_IGN);	/* whoever meets us later sees that we were started */
 	_exit(run_words(words));
 }
 

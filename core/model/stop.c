@@ -12,7 +12,7 @@
 #include "core/plug/plug.h"
 #include "core/store/store.h"
 
-enum { DEATH_TIMEOUT_MS = 100000 };
+enum { DEATH_TIMEOUT_MS = 100000, UNDO_DEATH_MS = 10000 };
 
 struct stop {
 	struct op op;
@@ -113,13 +113,54 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	op_wake(op, 0);
 }
 
+static int engine_delete(struct op *op)
+{
+	struct container *c = op->data;
+	return step_engine(op, plug_delete(c->pod->handler, c->pod->id, c->id, true, ENGINE_TIMEOUT_MS,
+					   handle_deleted, op));
+}
+
+/* A process of ours that is to die before its engine is told to forget it. */
+struct last_kill {
+	struct exit_wait exit;
+	struct loop_timer timer;
+	struct op *op;
+};
+
+static void last_kill_over(struct last_kill *k)
+{
+	loop_timer_stop(&k->timer);
+	exit_wait_leave(&k->exit);
+	engine_delete(k->op);
+}
+
+static void handle_dead(struct exit_wait *w)
+{
+	last_kill_over(w->data);
+}
+
+static void handle_undead(struct loop_timer *t)
+{
+	struct last_kill *k = t->data;
+	struct container *c = k->op->data;
+	log_warn("a process was killed and does not end", "ctr", c->id, "pid", log_num(c->pid));
+	last_kill_over(k);
+}
+
 int step_delete_container(struct op *op)
 {
 	struct container *c = op->data;
 	if (!c->made)
 		return 0;
-	return step_engine(op, plug_delete(c->pod->handler, c->pod->id, c->id, true, ENGINE_TIMEOUT_MS,
-					   handle_deleted, op));
+	if (!c->alive || !c->child.io.loop)
+		return engine_delete(op);
+	/* A create is taken back.  The engine need not know of the process, or not delete it. */
+	struct last_kill *k = pool_new_struct(op->pool, struct last_kill);
+	k->op = op;
+	container_signal(c, SIGKILL, true);
+	loop_timer_start(&k->timer, op->loop, op->pool, UNDO_DEATH_MS, 0, handle_undead, k);
+	exit_wait(c, &k->exit, handle_dead, k);
+	return OP_WAIT;
 }
 
 static int drop_fds(struct op *op)

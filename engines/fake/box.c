@@ -266,7 +266,7 @@ static void make(struct act *a)
 	const struct crisp_host *h = a->inst->host;
 	char path[128], pid_file[600];
 	socket_path(a->inst, a->id, path, sizeof(path));
-	snprintf(pid_file, sizeof(pid_file), "%s/pid-%u", h->state_dir, a->inst->n_made++);
+	path_of_pid(a, pid_file, sizeof(pid_file));
 	struct crisp_spawn_plan plan = {
 		.size = sizeof(plan),
 		.flags = CRISP_SPAWN_STAY,
@@ -287,8 +287,11 @@ static void make(struct act *a)
 
 static void sandbox_act(struct act *a, struct box *b)
 {
-	char path[128];
+	char path[128], pid_file[600];
 	socket_path(a->inst, a->id, path, sizeof(path));
+	path_of_pid(a, pid_file, sizeof(pid_file));
+	if (a->op == FAKE_SANDBOX_DELETE)
+		unlink(pid_file);	/* of an earlier core that did not come to read it */
 	if (a->op == FAKE_SANDBOX_CREATE && b) {
 		act_fail(a, -EEXIST, "sandbox exists");
 	} else if (a->op == FAKE_SANDBOX_CREATE) {

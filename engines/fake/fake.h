@@ -58,7 +58,6 @@ struct crisp_instance {
 	bool has_exit;			/* containers end by themselves */
 	int exit_code;
 	unsigned exit_after_ms;
-	unsigned n_made;		/* names pid files */
 	struct ctr *ctrs;
 	struct box *boxes;
 	struct act *acts;
@@ -105,6 +104,8 @@ void ctr_remove(struct crisp_instance *i, struct ctr *c);
 /* What crisp-fake runs for this container: argv, or what the options say. */
 const char *const *act_words(struct act *a, const char **room, const char *const *before);
 
+/* Where crisp-fake writes the pid of what it makes. */
+void path_of_pid(const struct act *a, char *path, size_t cap);
 void process_act(struct act *a);
 void box_act(struct act *a);
 void box_close(struct crisp_instance *i);

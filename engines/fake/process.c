@@ -46,6 +46,26 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 					     .pidfd = r->pidfd });
 }
 
+void path_of_pid(const struct act *a, char *path, size_t cap)
+{
+	snprintf(path, cap, "%s/pid-%s", a->inst->host->state_dir, a->exec_id ? a->exec_id : a->id);
+}
+
+/* What an earlier core was making when it died: its pid is still where it was to be read. */
+static void kill_half_made(struct act *a)
+{
+	char path[600];
+	int pid = 0;
+	path_of_pid(a, path, sizeof(path));
+	FILE *f = fopen(path, "re");
+	if (f && fscanf(f, "%d", &pid) == 1 && pid > 1)
+		kill(pid, SIGKILL);
+	if (f)
+		fclose(f);
+	unlink(path);
+	act_ok(a);
+}
+
 /* Make a process that waits for SIGUSR1 (create) or runs at once (exec). */
 static void make(struct act *a)
 {
@@ -55,7 +75,7 @@ static void make(struct act *a)
 	struct ctr *container = ctr_find(a->inst, a->id, NULL);
 	if (container && container->cgroup)
 		a->cgroup = strdup(container->cgroup);
-	snprintf(pid_file, sizeof(pid_file), "%s/pid-%u", h->state_dir, a->inst->n_made++);
+	path_of_pid(a, pid_file, sizeof(pid_file));
 	const char *before[10] = { "crisp-fake",
 				   "run",
 				   a->op == FAKE_EXEC ? "now" : "wait",
@@ -172,7 +192,7 @@ void process_act(struct act *a)
 	else if (a->op == FAKE_CREATE || (a->op == FAKE_EXEC && ctr_find(a->inst, a->id, NULL)))
 		make(a);
 	else if (a->op == FAKE_DELETE && !c && a->flags & CRISP_ARG_FORCE)
-		act_ok(a);
+		kill_half_made(a);
 	else if (!c)
 		act_fail(a, -ENOENT, "no such container");
 	else

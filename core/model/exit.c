@@ -101,23 +101,35 @@ static void kill_cgroup(struct container *c, int signo)
 		log_warn("could not signal a cgroup", "ctr", c->id, "cgroup", c->cgroup, "error", strerror(-ret));
 }
 
-static void handle_killed(void *data, int ret, const struct crisp_result *res, const struct err *e)
-{
-	if (ret < 0 && ret != -ESRCH && ret != -ENOENT)
-		log_warn("an engine could not signal a container", "error", err_text(e));
-}
-
-void container_signal(struct container *c, int signo, bool all)
+struct plug_call *container_kill(struct container *c, int signo, bool all, plug_cb *cb, void *data)
 {
 	if (c->child.io.loop) {
 		pidfd_signal(c->child.pidfd, signo);
 		if (all)
 			kill_cgroup(c, signo);
-		return;
+		return NULL;
 	}
+	if (!c->pod->handler)
+		return NULL;
 	struct crisp_kill_args args = { .size = sizeof(args), .flags = all ? CRISP_ARG_ALL : 0, .id = c->id,
 					.signo = signo };
-	plug_kill(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_killed, NULL);
+	return plug_kill(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, cb, data);
+}
+
+bool kill_failed(int ret)
+{
+	return ret < 0 && ret != -ESRCH && ret != -ENOENT;
+}
+
+static void handle_killed(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	if (kill_failed(ret))
+		log_warn("an engine could not signal a container", "error", err_text(e));
+}
+
+void container_signal(struct container *c, int signo, bool all)
+{
+	container_kill(c, signo, all, handle_killed, NULL);
 }
 
 void container_exited(struct container *c, int wait_status, int64_t at_ns)
@@ -130,7 +142,8 @@ void container_exited(struct container *c, int wait_status, int64_t at_ns)
 	if (!c->started_ns && c->op && c->op->table == &start_table)
 		c->started_ns = at_ns;
 	if (c->state != CONTAINER_STATE_CREATING) {
-		c->finished_ns = at_ns;
+		/* An engine has a clock of its own. */
+		c->finished_ns = at_ns > c->started_ns ? at_ns : c->started_ns;
 		if (!c->reason)
 			judge(c, wait_status);
 		container_set_state(c, CONTAINER_STATE_EXITED);
@@ -300,12 +313,8 @@ void model_engine_oom(struct model *m, const char *id)
 		c->oom_told = true;
 }
 
-void model_sandbox_gone(struct model *m, const char *id, const char *reason)
+static void all_exited(struct pod *p, int wait_status)
 {
-	struct pod *p = model_pod(m, id);
-	if (!p)
-		return;
-	log_warn("the sandbox of a pod is gone", "pod", p->id, "reason", reason);
 	struct container *c;
 	list_for_each(c, &p->containers, in_pod) {
 		if (c->child.io.loop || !c->alive)
@@ -313,8 +322,22 @@ void model_sandbox_gone(struct model *m, const char *id, const char *reason)
 		if (c->drain.loop)
 			engine_exit_over(c, c->drain_status, c->drain_ns);
 		else
-			engine_exit_over(c, STATUS_LOST, clock_real_ns());
+			engine_exit_over(c, wait_status, clock_real_ns());
 	}
+}
+
+void containers_gone(struct pod *p)
+{
+	all_exited(p, SIGKILL);
+}
+
+void model_sandbox_gone(struct model *m, const char *id, const char *reason)
+{
+	struct pod *p = model_pod(m, id);
+	if (!p)
+		return;
+	log_warn("the sandbox of a pod is gone", "pod", p->id, "reason", reason);
+	all_exited(p, STATUS_LOST);
 	if (p->state == POD_STATE_READY)
 		pod_set_state(p, POD_STATE_NOTREADY);
 	record_note_pod(p);

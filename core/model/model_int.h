@@ -1,6 +1,7 @@
 #pragma once
 /* What the files of the model share among themselves. */
 #include "core/model/model.h"
+#include "core/plug/plug.h"
 
 /* How long an engine may take for one operation, and a whole operation of ours. */
 enum { ENGINE_TIMEOUT_MS = 60000, NET_TIMEOUT_MS = 60000, WORK_TIMEOUT_MS = 30000, OP_TIMEOUT_MS = 230000 };
@@ -59,7 +60,6 @@ int record_load_container(struct model *m, const char *id, struct container **ou
 /* A step that waits for an engine, for the network, for a program: OP_WAIT, and cancelling the
  * operation cancels it.  Its callback ends with step_wake(). */
 struct net_call;
-struct plug_call;
 struct spawn;
 int step_engine(struct op *op, struct plug_call *call);
 int step_net(struct op *op, struct net_call *call);
@@ -96,6 +96,8 @@ void container_watch(struct container *c, pid_t pid, int pidfd);
 void pause_watch(struct pod *p, pid_t pid, int pidfd);
 /* It has ended with this wait status (-1: lost). */
 void container_exited(struct container *c, int wait_status, int64_t at_ns);
+/* The sandbox was deleted under those that an engine watches: it has killed them, told or not. */
+void containers_gone(struct pod *p);
 /* The container could not be started. */
 void container_start_failed(struct container *c, const struct err *e);
 
@@ -132,6 +134,10 @@ char *pod_cgroup_leaf(struct pool *p, const struct pod *pod);
 char *fd_path(struct pool *p, int fd);
 /* Signal its process, or all of them; does not wait. */
 void container_signal(struct container *c, int signo, bool all);
+/* The same, and hear of it where the engine has to do it; NULL: it is done. */
+struct plug_call *container_kill(struct container *c, int signo, bool all, plug_cb *cb, void *data);
+/* Not for want of a process? */
+bool kill_failed(int ret);
 /* The facts of prepare_spec and sandbox_create; c NULL: of the pod itself. */
 const char *facts_json(struct pool *p, const struct pod *pod, const struct container *c);
 /* The bundle of a process in the empty rootfs: crisp-pause. */

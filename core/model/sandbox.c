@@ -127,6 +127,7 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	if (ret == 0) {
 		p->sandbox_made = false;
 		p->sandbox_pid = 0;
+		containers_gone(p);
 	}
 	step_wake(op, ret, e);
 }

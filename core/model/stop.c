@@ -80,12 +80,16 @@ static int wait_grace(struct op *op)
 	return OP_WAIT;
 }
 
+static void handle_killed(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	step_wake(data, kill_failed(ret) ? ret : 0, e);
+}
+
 static int kill_all(struct op *op)
 {
 	struct container *c = op->data;
-	if (c->alive)
-		container_signal(c, SIGKILL, true);
-	return 0;
+	struct plug_call *call = c->alive ? container_kill(c, SIGKILL, true, handle_killed, op) : NULL;
+	return call ? step_engine(op, call) : 0;
 }
 
 static int wait_death(struct op *op)

@@ -24,7 +24,9 @@ struct part {
 	struct list link;
 	struct gather *gather;
 	struct exit_wait exit;
+	bool exited;
 	struct op_waiter end;
+	struct plug_call *call;		/* a kill that has not been answered: until then pt must live */
 };
 
 static struct part *gather_part(struct gather *g)
@@ -46,20 +48,43 @@ static void part_over(struct part *pt, int ret, const struct err *e)
 		step_wake(g->op, g->err.code ? -g->err.code : 0, &g->err);
 }
 
+/* What can be left is left, what can't is waited for. */
 static void abort_gather(struct op *op)
 {
 	struct gather *g = op->wait_data;
 	struct part *pt;
+	g->aborted = true;
+	err_set(&g->err, ECANCELED, "cancelled");
 	list_for_each(pt, &g->parts, link) {
 		exit_wait_leave(&pt->exit);
 		op_leave(&pt->end);
+		if (pt->call)
+			plug_call_cancel(pt->call);
+		else
+			part_over(pt, 0, NULL);
 	}
-	op_wake(op, -ECANCELED);
 }
 
 static void handle_part_exit(struct exit_wait *w)
 {
-	part_over(w->data, 0, NULL);
+	struct part *pt = w->data;
+	pt->exited = true;
+	if (!pt->call)
+		part_over(pt, 0, NULL);
+}
+
+/* An engine that can't kill it must not keep the pod: its sandbox goes next. */
+static void handle_part_killed(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct part *pt = data;
+	pt->call = NULL;
+	if (kill_failed(ret))
+		log_warn("an engine could not kill a container", "pod", pt->gather->op->subject, "error",
+			 err_text(e));
+	else if (!pt->exited && !pt->gather->aborted)
+		return;
+	exit_wait_leave(&pt->exit);
+	part_over(pt, 0, NULL);
 }
 
 static void handle_part_end(struct op_waiter *w, int ret, const struct err *e)
@@ -100,13 +125,15 @@ static int kill_containers(struct op *op)
 		pod_set_state(p, POD_STATE_STOPPING);
 	list_for_each(c, &p->containers, in_pod) {
 		struct part *pt;
+		if (c->op && c->op->table == &start_table)
+			op_cancel(c->op, ECANCELED, "the pod was stopped");
 		if (c->op && c->op->table == &create_table) {
 			pt = gather_part(g);
 			op_join(c->op, &pt->end, handle_part_end_any, pt);
 			op_cancel(c->op, ECANCELED, "the pod was stopped");
 		} else if (c->alive) {
 			pt = gather_part(g);
-			container_signal(c, SIGKILL, true);
+			pt->call = container_kill(c, SIGKILL, true, handle_part_killed, pt);
 			exit_wait(c, &pt->exit, handle_part_exit, pt);
 		}
 	}

@@ -24,7 +24,7 @@ def ok(good, name, note=None):
     print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
     if not good and note is not None:
         for line in str(note).splitlines()[:20]:
-            print(f"# {line}", flush=True)
+            print(f"# {line[:1000]}", flush=True)
     return good
 
 

@@ -309,6 +309,8 @@ static int attach(struct crisp_instance *i, struct crisp_req *r, enum fake_op op
 	struct act *a = act_new(i, r, op, head(args));
 	a->sandbox = copy(args->sandbox_id);
 	a->pid = args->pid;
+	if (!a->pid && args->state_len && args->state_len < 16)
+		a->pid = (int)strtol(strndupa(args->state, args->state_len), NULL, 10);
 	return act_start(a);
 }
 

@@ -41,9 +41,13 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 	c->cgroup = a->cgroup;
 	a->cgroup = NULL;
 	c->started = a->op == FAKE_EXEC;
+	char state[16];	/* for attach, should the core not know the pid */
+	int len = a->op == FAKE_CREATE ? snprintf(state, sizeof(state), "%d", r->pid) : 0;
 	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
 					     .pid = r->pid,
-					     .pidfd = r->pidfd });
+					     .pidfd = r->pidfd,
+					     .state = state,
+					     .state_len = (uint32_t)len });
 }
 
 void path_of_pid(const struct act *a, char *path, size_t cap)

@@ -85,6 +85,7 @@ static inline void bench_open(void)
 	strcpy(bench.dir, "/tmp/crisp-test.XXXXXX");
 	if (!mkdtemp(bench.dir))
 		abort();
+	signal(SIGPIPE, SIG_IGN);	/* as the core has it: a program may end before its input */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	log_set_level(LOG_LEVEL_ERROR);
 	bench.pool = pool_new(NULL, "bench");

@@ -32,7 +32,7 @@ def until(cond, seconds=30):
 def ctl(*args, check=True):
     r = subprocess.run([f"{BUILD}/crispctl", "-s", SOCK, *args], capture_output=True, text=True, timeout=120)
     if check and r.returncode:
-        raise RuntimeError(f"crispctl {' '.join(args)}: {r.stderr}")
+        raise RuntimeError(f"crispctl {' '.join(args)}: {r.returncode} {r.stderr}")
     return r.stdout
 
 
@@ -145,6 +145,11 @@ def pid_of(name):
 def exited(name):
     s = until(lambda: (s := status(name)).get("state") == "CONTAINER_EXITED" and s)
     return s and (s["exitCode"], s["reason"])
+
+
+def end_count(name):
+    # The exec may be killed by the end that it brings about.
+    ctl("exec", name, "--", "sh", "-c", "> /dev/shm/end", check=False)
 
 
 def lines(name):

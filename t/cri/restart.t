@@ -26,8 +26,8 @@ def refused():
               (r.returncode, r.stderr)) and bool(ctl("ps"))
 
 
-def end_count(name):
-    ctl("exec", name, "--", "sh", "-c", "> /dev/shm/end")
+def count_ends(name):
+    end_count(name)
     got = exited(name)
     numbers = lines(name)
     ok(got == (42, "Error"), f"{name}: its exit code is right", (got, status(name)))
@@ -58,7 +58,7 @@ for engine in "crun", "runc":
     ok(exited(f"gap-{engine}") == (7, "Error") and lines(f"gap-{engine}") == [1],
        "what ended in between has its exit code and its last line", status(f"gap-{engine}"))
     refused()
-    end_count(name)
+    count_ends(name)
 
 # -- by and by --
 ctl("run", "-n", "many", "-i", IMAGE, "--", "sh", "-c", COUNT)
@@ -73,7 +73,22 @@ core = core_of(kept)
 os.kill(process().pid, signal.SIGUSR2)
 ok(until(lambda: core_of(kept) not in (0, core)) and grows("many"), "SIGUSR2: another core")
 ok(process().poll() is None and keepers() == [kept] and pid_of("many") == pid, "and nothing else", process().poll())
-end_count("many")
+count_ends("many")
+
+# -- stdin --
+POD = f'metadata {{ name: "in" uid: "u" namespace: "n" }} log_directory: "{T}/logs" linux {{ }}'
+pod = re.search('"(.*)"', rpc("RunPodSandbox", f"config {{ {POD} }}"))[1]
+ctr = re.search('"(.*)"', rpc("CreateContainer", f'''pod_sandbox_id: "{pod}" sandbox_config {{ {POD} }}
+    config {{ metadata {{ name: "in" }} image {{ image: "{IMAGE}" }} stdin: true log_path: "in.log" linux {{ }}
+              command: "sh" args: "-c" args: "while read x; do echo got $x; done; echo end of file" }}'''))[1]
+rpc("StartContainer", f'container_id: "{ctr}"')
+pid = pid_of("in")
+leave()
+time.sleep(0.1)
+open(f"/proc/{pid}/fd/0", "w").write("a line\n")
+start()
+got = until(lambda: open(f"{T}/logs/in.log").read())
+ok(pid_of("in") == pid and got.endswith(" got a line\n") and "end of file" not in got, "an open stdin stays so", got)
 
 # -- other arguments, another place --
 ctl("run", "-n", "args", "-i", IMAGE, "--", "sh", "-c", COUNT)
@@ -82,7 +97,7 @@ good = start("--set", "log.level=debug", CRISP_TEST_MARK="yes")
 core = core_of(keeper())
 ok(good and b"log.level=debug" in open(f"/proc/{core}/cmdline", "rb").read() and
    b"CRISP_TEST_MARK=yes" in open(f"/proc/{core}/environ", "rb").read(), "the new arguments and environment hold")
-end_count("args")
+count_ends("args")
 
 # -- the front is killed --
 ctl("run", "-n", "front", "-i", IMAGE, "--", "sh", "-c", COUNT)
@@ -91,7 +106,7 @@ process().wait()
 core = core_of(keeper())
 ok(grows("front"), "without its front the keeper serves on")
 ok(start() and core_of(keeper()) != core, "and another crispd is its front, with a core of its own")
-end_count("front")
+count_ends("front")
 
 # -- namespaces --
 NAMESPACES = "for n in net ipc uts; do readlink /proc/self/ns/$n; done; hostname"
@@ -148,6 +163,7 @@ ok(not set(fifth) & set(host), "and none is the host's", fifth)
 
 # -- the end --
 ctl("rm", "-fa")
+ok("is lost" not in open(f"{T}/log").read(), "no fd is lost on the way")
 ok(leave() == 0 and until(lambda: not keepers()), "with nothing to hold the keeper leaves as well", keepers())
 left = subprocess.run(["t/leak/leakcheck", "compare", f"{T}/before", "--wait", "5"], capture_output=True, text=True).stdout
 left = [l for l in left.splitlines() if "/log" not in l]

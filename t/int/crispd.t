@@ -38,4 +38,15 @@ run "an argument too many" 2 '"more"' --check more
 run "a bad --ready-fd" 2 ready-fd=x --ready-fd=x
 run "a --ready-fd that is not open" 2 ready-fd=77 --ready-fd=77 --set "state=$tmp/state"
 run "no keeper" 1 "$tmp/none/crisp-keeper" --set "libexec_dir=$tmp/none"
+
+# The unit: what it starts lies elsewhere here.
+n=$((n + 1))
+if command -v systemd-analyze >/dev/null; then
+	sed "s,/usr/local/bin/crispd,$crispd," tools/crisp.service >"$tmp/crisp.service"
+	systemd-analyze verify "$tmp/crisp.service" >"$tmp/out" 2>&1 && [ ! -s "$tmp/out" ] || printf 'not '
+	echo "ok $n - tools/crisp.service is a unit that systemd takes"
+	sed 's/^/# /' "$tmp/out"
+else
+	echo "ok $n - tools/crisp.service # SKIP there is no systemd-analyze"
+fi
 echo "1..$n"

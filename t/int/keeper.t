@@ -236,5 +236,64 @@ while time.monotonic() < deadline and os.path.exists(f"/proc/{old}") and \
 ok(not os.path.exists(f"/proc/{old}") or open(f"/proc/{old}/stat").read().rsplit(")", 1)[1].split()[0] == "Z",
    "and leaves when told")
 
+# -- the keeper rests --
+def stat(pid):
+    return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+
+
+def gone(pid):
+    return not os.path.exists(f"/proc/{pid}") or stat(pid)[0] == "Z"
+
+
+def wait_gone(pid):
+    end = time.monotonic() + 10
+    while time.monotonic() < end and not gone(pid):
+        time.sleep(0.01)
+    return gone(pid)
+
+
+def is_keeper(pid):
+    try:
+        return not gone(pid) and os.readlink(f"/proc/{pid}/exe") == KEEPER
+    except OSError:
+        return False
+
+
+def held_by(pid):
+    return {os.readlink(f"/proc/{pid}/fd/{f}") for f in os.listdir(f"/proc/{pid}/fd")}
+
+
+k = Keeper()
+k.until("core 0 ")
+k.tell(f"put lock {F}/b", f"put c/a {F}/a", "again")
+ok(k.until("core 1 ") is not None, "again: another core")
+core = k.core
+k.tell("take c/a", "take lock", f"child {F}/fifo")
+child = int(k.until(r"child (\d+)")[1])
+k.tell("rest 5")
+ok(k.p.wait(10) == 5 and is_keeper(core), "rest: the keeper leaves with that code, the core is one in its pid")
+ok({f"{F}/a", f"{F}/b"} <= held_by(core), "which holds the fds", held_by(core))
+ok(stat(child)[1] == str(core), "and whose children stay its own", stat(child)[1])
+os.unlink(f"{F}/b")
+ok(wait_gone(core), "it leaves when the lock's file is removed")
+open(f"{F}/fifo", "w").write("0")
+
+# Resting is left to a child of the operator's process, where the core can't become a keeper.
+for how, words, code in (("the core can't be one", ["rest 6 /none/crisp-keeper"], 6), ("the core just dies", ["exit 7"], 7)):
+    k = Keeper()
+    k.until("core 0 ")
+    k.tell(f"put c/a {F}/a", "echo put")
+    k.until("echo put")
+    os.kill(k.p.pid, signal.SIGTERM)
+    k.until("signal 15$")
+    k.tell(*words)
+    got = k.p.wait(10)
+    rest = [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != k.p.pid and is_keeper(int(p))
+            and f"{F}/a" in held_by(int(p))]
+    ok(got == code and len(rest) == 1, f"{how}: a child of the keeper holds the fds", (got, rest))
+    for pid in rest:
+        os.kill(pid, signal.SIGTERM)
+    ok(all(wait_gone(pid) for pid in rest), "and leaves on SIGTERM")
+
 print(f"1..{tests}")
 sys.exit(1 if failed else 0)

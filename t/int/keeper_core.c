@@ -129,6 +129,12 @@ static void obey(char *line)
 	else if (!strcmp(cmd, "quit")) {
 		keep_quit(keep, atoi(a));
 		_exit(9);
+	} else if (!strcmp(cmd, "again")) {
+		keep_again(keep);
+		_exit(0);
+	} else if (!strcmp(cmd, "rest")) {
+		keep_rest(keep, b ? b : keeper, command, atoi(a));
+		_exit(9);
 	} else if (!strcmp(cmd, "echo"))
 		say("echo %s", a);
 }

@@ -35,8 +35,6 @@ containerd_config() {
 	[plugins.'io.containerd.cri.v1.runtime']
 	  restrict_oom_score_adj = true
 	  netns_mounts_under_state_dir = true
-	  enable_unprivileged_ports = false
-	  enable_unprivileged_icmp = false
 	[plugins.'io.containerd.cri.v1.runtime'.containerd]
 	  default_runtime_name = '$engine'
 	[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.$engine]

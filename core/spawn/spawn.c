@@ -19,20 +19,24 @@
 
 enum {
 	SWEEP_MS = 1000,
-	STRANGER_AGE_MS = 500,
+	SWEEP_BUSY_MS = 20,	/* while programs run: some wait for their victims to be gone */
+	HEARD_MS = 500,		/* after a program's end all that it has named is watched */
 	DRAIN_MS = 1000
 };
 
 struct spawner {
 	struct pool_res res;
 	struct loop *loop;
+	struct pool *pool;
 	unsigned limit, running, waiting;
 	struct list queue, started;	/* started: oldest first */
 	struct child_ground ground;
 	struct loop_timer sweep;
 	struct loop_defer next;
+	uint64_t sweep_ms;
 	pid_t stranger;		/* the oldest unknown zombie, and since when */
 	int64_t stranger_ns;
+	int64_t named_ns;	/* when the last program ended that may have named a process */
 };
 
 enum spawn_state { SPAWN_STATE_QUEUED, SPAWN_STATE_RUNNING, SPAWN_STATE_ENDED };
@@ -68,6 +72,7 @@ struct spawn {
 };
 
 static void start_waiting(struct spawner *s);
+static void sweep_every(struct spawner *s, uint64_t ms);
 
 /* -- copying a plan -- */
 
@@ -201,6 +206,8 @@ static void release_slot(struct spawn *sp)
 	} else if (sp->state == SPAWN_STATE_RUNNING && !sp->plan.uncounted) {
 		list_del(&sp->link);
 		sp->spawner->running--;
+		if (sp->plan.names_child)
+			sp->spawner->named_ns = clock_mono_ns();
 	}
 	sp->state = SPAWN_STATE_ENDED;
 	start_waiting(sp->spawner);
@@ -318,6 +325,7 @@ static void start(struct spawn *sp)
 		return;
 	}
 	sp->result.ran = true;
+	sweep_every(s, SWEEP_BUSY_MS);
 	loop_child_start(&sp->child, s->loop, sp->pool, sp->pid, pidfd, handle_exit, sp);
 	if (sp->plan.timeout_ms)
 		loop_timer_start(&sp->deadline, s->loop, sp->pool, sp->plan.timeout_ms, 0,
@@ -422,21 +430,27 @@ int spawn_check(const struct spawn_result *r, const char *what, struct err *e)
 }
 
 /*
- * Strangers: as subreaper we inherit what the engines leave behind, and a pid namespace can't end
- * while a zombie of it is unreaped.  A zombie that nobody watches may be the one that a program
- * under way is about to name: it is reaped once all that ran when it was first seen have ended.
+ * Strangers: as subreaper we inherit what the engines leave behind.  A pid namespace can't end
+ * while a zombie of it is unreaped, and a program that kills waits until its victim is gone.  But
+ * a zombie that nobody watches may be the one that a program under way is about to name: it is
+ * reaped once all such that ran when it was first seen have ended, and been heard.
  */
 static bool may_be_named(const struct spawner *s)
 {
-	if (clock_mono_ns() - s->stranger_ns < (int64_t)STRANGER_AGE_MS * 1000000)
+	struct spawn *sp;
+	if (s->named_ns && clock_mono_ns() - s->named_ns < (int64_t)HEARD_MS * 1000000)
 		return true;
-	return !list_empty(&s->started) &&
-	       container_of(s->started.next, struct spawn, link)->started_ns <= s->stranger_ns;
+	list_for_each(sp, &s->started, link)
+		if (sp->plan.names_child && sp->started_ns <= s->stranger_ns)
+			return true;
+	return false;
 }
 
 static void handle_sweep(struct loop_timer *t)
 {
 	struct spawner *s = t->data;
+	if (list_empty(&s->started))
+		sweep_every(s, SWEEP_MS);
 	for (;;) {
 		siginfo_t si = { 0 };
 		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || !si.si_pid)
@@ -453,6 +467,14 @@ static void handle_sweep(struct loop_timer *t)
 	}
 }
 
+static void sweep_every(struct spawner *s, uint64_t ms)
+{
+	if (s->sweep_ms == ms)
+		return;
+	s->sweep_ms = ms;
+	loop_timer_start(&s->sweep, s->loop, s->pool, ms, ms, handle_sweep, s);
+}
+
 static void release_spawner(struct pool_res *r)
 {
 	struct spawner *s = container_of(r, struct spawner, res);
@@ -465,11 +487,12 @@ struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, cons
 {
 	struct spawner *s = pool_new_struct(p, struct spawner);
 	s->loop = l;
+	s->pool = p;
 	s->limit = limit;
 	child_ground_init(&s->ground, home_procs, n_home_procs);
 	list_init(&s->queue);
 	list_init(&s->started);
 	pool_res_add(p, &s->res, release_spawner);
-	loop_timer_start(&s->sweep, l, p, SWEEP_MS, SWEEP_MS, handle_sweep, s);
+	sweep_every(s, SWEEP_MS);
 	return s;
 }

@@ -56,6 +56,8 @@ struct spawn_plan {
 	bool leave_cgroup;		/* to home_procs: it outlives the core */
 	bool uncounted;			/* outside the limit: it lives long and mostly waits (a pull); the
 					   caller bounds how many there are */
+	bool names_child;		/* it may tell of a process that becomes a child of ours: no
+					   unknown zombie is reaped until the caller has heard it */
 	int oom_score_adj;		/* as in proc(5); -1001: 0 (a helper is killed before the core) */
 	uint64_t timeout_ms;		/* 0: none */
 };

@@ -397,6 +397,21 @@ static void test_strangers(void)
 	for (int i = 0; i < 100 && kill(pid, 0) == 0; i++)
 		run_for(100);
 	ok(kill(pid, 0) < 0 && errno == ESRCH, "and is reaped though nobody watches it");
+
+	char script[80];
+	start(root, captured(), "setsid sh -c 'sleep 100' >/dev/null 2>&1 </dev/null & echo $!", &s);
+	run();
+	pid = atoi(s.out);
+	snprintf(script, sizeof(script), "kill -9 %d; while kill -0 %d; do sleep 0.05; done", pid, pid);
+	struct spawn_plan killer = captured(), namer = captured();
+	namer.names_child = true;
+	namer.timeout_ms = 300;
+	start(root, namer, script, &s);
+	run();
+	ok(s.r.err.code == ETIMEDOUT, "not while a program runs that may tell of it");
+	start(root, killer, script, &s);
+	run();
+	ok(!s.r.err.code && kill(pid, 0) < 0, "but for one that kills it and waits for its end");
 }
 
 static void test_cgroup(void)

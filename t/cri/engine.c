@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -374,6 +375,8 @@ int main(int argc, char **argv)
 		test_bad(engines[i], "liar",
 			 "#!/bin/sh\necho rubbish >/proc/self/fd/3\necho rubbish\n", -EIO, "n");
 	}
+	close(template_ns);
+	umount2(pool_printf(bench.pool, "%s/netns", bench.dir), MNT_DETACH);	/* the pins' mount */
 	bench_close();
 	return done();
 }

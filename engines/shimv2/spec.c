@@ -1,0 +1,224 @@
+/*
+ * The last touch on a spec: what shims read in its annotations, beyond what is there anyway.  They
+ * group containers by them, and size virtual machines.
+ *
+ * A virtual machine's shim looks at the network namespace again when the pod goes, and from the
+ * host's mount namespace, so it gets the path that holds as long as the pod does; a /dev/shm of
+ * ours it can't see, but it makes one that its containers share.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <yajl/yajl_gen.h>
+#include <yajl/yajl_tree.h>
+
+#include "engines/shimv2/shimv2.h"
+
+struct edit {
+	yajl_gen gen;
+	yajl_val facts;
+};
+
+static yajl_val get(yajl_val v, const char *name)
+{
+	for (size_t i = 0; YAJL_IS_OBJECT(v) && i < v->u.object.len; i++)
+		if (!strcmp(v->u.object.keys[i], name))
+			return v->u.object.values[i];
+	return NULL;
+}
+
+static const char *get_text(yajl_val v, const char *name)
+{
+	yajl_val s = get(v, name);
+	return YAJL_IS_STRING(s) ? YAJL_GET_STRING(s) : "";
+}
+
+static void put_text(yajl_gen g, const char *s)
+{
+	yajl_gen_string(g, (const unsigned char *)s, strlen(s));
+}
+
+/* -- annotations -- */
+
+static void add_text(struct edit *e, const char *key, const char *value)
+{
+	if (!*value)
+		return;
+	put_text(e->gen, key);
+	put_text(e->gen, value);
+}
+
+static long long resource(const struct edit *e, const char *name)
+{
+	yajl_val v = get(get(e->facts, "sandboxResources"), name);
+	return YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : 0;
+}
+
+static void add_number(struct edit *e, const char *key, long long value)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%lld", value);
+	if (value)
+		add_text(e, key, text);
+}
+
+static void add_annotations(struct edit *e)
+{
+	bool sandbox = !strcmp(get_text(e->facts, "containerType"), "sandbox");
+	add_text(e, "io.kubernetes.cri.sandbox-log-directory", get_text(e->facts, "logDirectory"));
+	if (!sandbox)
+		return;		/* the core has written the rest */
+	add_text(e, "io.kubernetes.cri.sandbox-name", get_text(e->facts, "podName"));
+	add_text(e, "io.kubernetes.cri.sandbox-namespace", get_text(e->facts, "podNamespace"));
+	add_text(e, "io.kubernetes.cri.sandbox-uid", get_text(e->facts, "podUid"));
+	add_number(e, "io.kubernetes.cri.sandbox-cpu-period", resource(e, "cpuPeriod"));
+	add_number(e, "io.kubernetes.cri.sandbox-cpu-quota", resource(e, "cpuQuota"));
+	add_number(e, "io.kubernetes.cri.sandbox-cpu-shares", resource(e, "cpuShares"));
+	add_number(e, "io.kubernetes.cri.sandbox-memory", resource(e, "memory"));
+}
+
+/* -- copying -- */
+
+static void copy(struct edit *e, yajl_val v);
+
+static bool is_network(yajl_val ns)
+{
+	return !strcmp(get_text(ns, "type"), "network") && *get_text(ns, "path");
+}
+
+static void copy_namespaces(struct edit *e, yajl_val list)
+{
+	const char *pin = get_text(e->facts, "netnsPath");
+	yajl_gen_array_open(e->gen);
+	for (size_t i = 0; i < list->u.array.len; i++) {
+		yajl_val ns = list->u.array.values[i];
+		if (!is_network(ns) || !*pin) {
+			copy(e, ns);
+			continue;
+		}
+		yajl_gen_map_open(e->gen);
+		add_text(e, "type", "network");
+		add_text(e, "path", pin);
+		yajl_gen_map_close(e->gen);
+	}
+	yajl_gen_array_close(e->gen);
+}
+
+static void copy_mounts(struct edit *e, yajl_val list)
+{
+	static const char *const options[] = { "nosuid", "noexec", "nodev", "mode=1777", "size=65536k" };
+	yajl_gen_array_open(e->gen);
+	for (size_t i = 0; i < list->u.array.len; i++) {
+		yajl_val m = list->u.array.values[i];
+		if (strcmp(get_text(m, "destination"), "/dev/shm") || strcmp(get_text(m, "type"), "bind")) {
+			copy(e, m);
+			continue;
+		}
+		yajl_gen_map_open(e->gen);
+		add_text(e, "destination", "/dev/shm");
+		add_text(e, "type", "tmpfs");
+		add_text(e, "source", "shm");
+		put_text(e->gen, "options");
+		yajl_gen_array_open(e->gen);
+		for (size_t k = 0; k < sizeof(options) / sizeof(options[0]); k++)
+			put_text(e->gen, options[k]);
+		yajl_gen_array_close(e->gen);
+		yajl_gen_map_close(e->gen);
+	}
+	yajl_gen_array_close(e->gen);
+}
+
+/* The members of an object; where: what it is. */
+enum where { ROOT, LINUX, ELSEWHERE };
+
+static void copy_members(struct edit *e, yajl_val v, enum where where)
+{
+	for (size_t i = 0; i < v->u.object.len; i++) {
+		const char *key = v->u.object.keys[i];
+		yajl_val member = v->u.object.values[i];
+		if (where == ROOT && !strcmp(key, "annotations"))
+			continue;	/* at the end */
+		put_text(e->gen, key);
+		if (where == ROOT && !strcmp(key, "linux") && YAJL_IS_OBJECT(member)) {
+			yajl_gen_map_open(e->gen);
+			copy_members(e, member, LINUX);
+			yajl_gen_map_close(e->gen);
+		} else if (where == LINUX && !strcmp(key, "namespaces") && YAJL_IS_ARRAY(member) && shim_profile.guest) {
+			copy_namespaces(e, member);
+		} else if (where == ROOT && !strcmp(key, "mounts") && YAJL_IS_ARRAY(member) && shim_profile.guest) {
+			copy_mounts(e, member);
+		} else {
+			copy(e, member);
+		}
+	}
+}
+
+static void copy(struct edit *e, yajl_val v)
+{
+	switch (v->type) {
+	case yajl_t_string:
+		put_text(e->gen, v->u.string);
+		break;
+	case yajl_t_number:
+		yajl_gen_number(e->gen, YAJL_GET_NUMBER(v), strlen(YAJL_GET_NUMBER(v)));
+		break;
+	case yajl_t_object:
+		yajl_gen_map_open(e->gen);
+		copy_members(e, v, ELSEWHERE);
+		yajl_gen_map_close(e->gen);
+		break;
+	case yajl_t_array:
+		yajl_gen_array_open(e->gen);
+		for (size_t i = 0; i < v->u.array.len; i++)
+			copy(e, v->u.array.values[i]);
+		yajl_gen_array_close(e->gen);
+		break;
+	case yajl_t_true:
+	case yajl_t_false:
+		yajl_gen_bool(e->gen, v->type == yajl_t_true);
+		break;
+	default:
+		yajl_gen_null(e->gen);
+	}
+}
+
+static void write_spec(struct edit *e, yajl_val spec)
+{
+	yajl_val annotations = get(spec, "annotations");
+	yajl_gen_map_open(e->gen);
+	copy_members(e, spec, ROOT);
+	put_text(e->gen, "annotations");
+	yajl_gen_map_open(e->gen);
+	if (YAJL_IS_OBJECT(annotations))
+		copy_members(e, annotations, ELSEWHERE);
+	add_annotations(e);
+	yajl_gen_map_close(e->gen);
+	yajl_gen_map_close(e->gen);
+}
+
+int spec_prepare(struct crisp_instance *i, struct crisp_req *r, const struct crisp_spec_args *args)
+{
+	yajl_val spec = args->spec_json ? yajl_tree_parse(args->spec_json, NULL, 0) : NULL;
+	struct edit e = { .facts = args->facts_json ? yajl_tree_parse(args->facts_json, NULL, 0) : NULL };
+	struct crisp_result res = { .size = sizeof(res) };
+	if (!YAJL_IS_OBJECT(spec)) {
+		res.err = -EINVAL;
+		res.msg = "the spec is no JSON object";
+		i->host->done(r, &res);
+	} else {
+		const unsigned char *text;
+		size_t len = 0;
+		e.gen = yajl_gen_alloc(NULL);
+		write_spec(&e, spec);
+		yajl_gen_get_buf(e.gen, &text, &len);
+		res.data = text;
+		res.data_len = (uint32_t)len;
+		i->host->done(r, &res);
+		yajl_gen_free(e.gen);
+	}
+	yajl_tree_free(spec);
+	yajl_tree_free(e.facts);
+	return 0;
+}

@@ -21,6 +21,8 @@ enum {
 	SWEEP_MS = 1000,
 	SWEEP_BUSY_MS = 20,	/* while programs run: some wait for their victims to be gone */
 	HEARD_MS = 500,		/* after a program's end all that it has named is watched */
+	SLOW_MS = 2000,
+	SLOW_MAX = 64,
 	DRAIN_MS = 1000
 };
 
@@ -28,7 +30,8 @@ struct spawner {
 	struct pool_res res;
 	struct loop *loop;
 	struct pool *pool;
-	unsigned limit, running, waiting;
+	unsigned limit, running, waiting;	/* running: those that hold a slot */
+	unsigned slow;				/* those that have given it up */
 	struct list queue, started;	/* started: oldest first */
 	struct child_ground ground;
 	struct loop_timer sweep;
@@ -61,14 +64,14 @@ struct spawn {
 	void *data;
 	struct spawn_result result;
 	struct loop_child child;
-	struct loop_timer deadline, drain;
+	struct loop_timer deadline, drain, slow;
 	struct loop_defer finish;
 	struct loop_io input;
 	int input_fd;
 	size_t input_at;
 	struct stream out, err;
 	pid_t pid;
-	bool exited;
+	bool exited, is_slow;
 };
 
 static void start_waiting(struct spawner *s);
@@ -205,7 +208,8 @@ static void release_slot(struct spawn *sp)
 		sp->spawner->waiting--;
 	} else if (sp->state == SPAWN_STATE_RUNNING && !sp->plan.uncounted) {
 		list_del(&sp->link);
-		sp->spawner->running--;
+		sp->spawner->slow -= sp->is_slow;
+		sp->spawner->running -= !sp->is_slow;
 		if (sp->plan.names_child)
 			sp->spawner->named_ns = clock_mono_ns();
 	}
@@ -261,6 +265,7 @@ static void handle_exit(struct loop_child *c)
 	sp->exited = true;
 	loop_child_stop(c);
 	loop_timer_stop(&sp->deadline);
+	loop_timer_stop(&sp->slow);
 	input_close(sp);
 	if (sp->out.fd >= 0 || sp->err.fd >= 0)
 		loop_timer_start(&sp->drain, sp->spawner->loop, sp->pool, DRAIN_MS, 0, handle_drain,
@@ -275,6 +280,22 @@ static void handle_deadline(struct loop_timer *t)
 	err_set(&sp->result.err, ETIMEDOUT, "no answer in %llu ms",
 		(unsigned long long)sp->plan.timeout_ms);
 	kill_group(sp);
+}
+
+/* Whoever takes that long waits for something: its slot is for those who would work.  Else a few
+ * that hang would hold up all others until their deadline. */
+static void handle_slow(struct loop_timer *t)
+{
+	struct spawn *sp = t->data;
+	struct spawner *s = sp->spawner;
+	if (s->slow == SLOW_MAX) {
+		loop_timer_start(&sp->slow, s->loop, sp->pool, SLOW_MS, 0, handle_slow, sp);
+		return;
+	}
+	sp->is_slow = true;
+	s->slow++;
+	s->running--;
+	start_waiting(s);
 }
 
 static int open_stdio(struct spawn *sp, int std[3])
@@ -330,6 +351,8 @@ static void start(struct spawn *sp)
 	if (sp->plan.timeout_ms)
 		loop_timer_start(&sp->deadline, s->loop, sp->pool, sp->plan.timeout_ms, 0,
 				 handle_deadline, sp);
+	if (!sp->plan.uncounted)
+		loop_timer_start(&sp->slow, s->loop, sp->pool, SLOW_MS, 0, handle_slow, sp);
 }
 
 static void handle_next(struct loop_defer *d)

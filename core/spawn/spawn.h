@@ -7,10 +7,11 @@
  * needs more than a plan can say (namespaces, mounts) is a job for crisp-work, which is
  * itself started by a plan.
  *
- * At most `limit` programs run at once, the rest wait in order; the deadline counts from the
- * real start.  At the deadline, on spawn_cancel() and when the pool dies the child's whole
- * process group gets SIGKILL.  The callback comes exactly once, never from inside
- * spawn_start(), and not at all after the pool is gone.
+ * At most `limit` programs run at once, the rest wait in order; one that runs for more than two
+ * seconds is not counted any more (it waits for something), so that programs which hang don't hold
+ * up the others.  The deadline counts from the real start.  At the deadline, on spawn_cancel()
+ * and when the pool dies the child's whole process group gets SIGKILL.  The callback comes exactly
+ * once, never from inside spawn_start(), and not at all after the pool is gone.
  */
 #include <stdbool.h>
 #include <stddef.h>

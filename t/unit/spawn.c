@@ -337,6 +337,28 @@ static void test_queue(void)
 	spawner = was;
 }
 
+static void test_hanging(void)
+{
+	struct spawner *was = spawner;
+	struct pool *p = pool_new(root, "hanging");
+	struct seen s[3];
+	spawner = spawner_new(loop, p, 2, NULL, 0);
+	struct spawn *hang[2] = { start(p, captured(), "sleep 1000", &s[0]),
+				  start(p, captured(), "sleep 1000", &s[1]) };
+	start(p, captured(), "echo served", &s[2]);
+	pending -= 2;
+	run();
+	ok(!strcmp(s[2].out, "served\n") && !s[0].calls && !s[1].calls,
+	   "programs that hang don't hold up another one");
+	pending = 2;
+	for (int i = 0; i < 2; i++)
+		spawn_cancel(hang[i]);
+	run();
+	ok(s[0].r.cancelled && s[1].r.cancelled && !spawner_running(spawner), "nor do they stay");
+	pool_destroy(p);
+	spawner = was;
+}
+
 static void test_pool_dies(void)
 {
 	struct pool *p = pool_new(root, "dies");
@@ -477,6 +499,7 @@ int main(void)
 	test_lingering_pipe();
 	test_cancel();
 	test_queue();
+	test_hanging();
 	test_pool_dies();
 	test_many();
 	test_strangers();

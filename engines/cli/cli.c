@@ -11,6 +11,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +176,21 @@ static void want_stdio(struct command *c, const struct crisp_stdio *s)
 
 /* -- how a command ended -- */
 
+/* UTF-8 without control characters. */
+static bool is_text(const char *text, size_t n)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	for (size_t i = 0; i < n; i++) {
+		int more = s[i] < 0x80 ? 0 : s[i] < 0xc2 ? -1 : s[i] < 0xe0 ? 1 : s[i] < 0xf0 ? 2 : s[i] < 0xf5 ? 3 : -1;
+		if ((s[i] < ' ' && s[i] != '\t') || more < 0)
+			return false;
+		for (; more; more--)
+			if (++i >= n || (s[i] & 0xc0) != 0x80)
+				return false;
+	}
+	return true;
+}
+
 /* The last line of what it has said on stderr; "" if that is no text. */
 static const char *last_line(const char *text, char *buf, size_t cap)
 {
@@ -184,9 +200,8 @@ static const char *last_line(const char *text, char *buf, size_t cap)
 	size_t at = end;
 	while (at && text[at - 1] != '\n')
 		at--;
-	for (size_t i = at; i < end; i++)
-		if ((unsigned char)text[i] < ' ')
-			return "";
+	if (!is_text(text + at, end - at))
+		return "";
 	snprintf(buf, cap, "%.*s", (int)(end - at), text + at);
 	return buf;
 }
@@ -327,10 +342,35 @@ static void handle_delete_refused(void *data, const struct crisp_spawn_result *r
 		a->msg);
 }
 
+/* The runtime's record of one that it has not deleted: nobody would ever ask for it again. */
+static void drop_record(const struct act *a)
+{
+	char path[CLI_PATH_MAX + 300];
+	snprintf(path, sizeof(path), "%s/%s", a->inst->options.root, a->id);
+	DIR *d = opendir(path);
+	struct dirent *ent;
+	while (d && (ent = readdir(d)))
+		if (ent->d_name[0] != '.' && unlinkat(dirfd(d), ent->d_name, 0) < 0)
+			unlinkat(dirfd(d), ent->d_name, AT_REMOVEDIR);
+	if (d)
+		closedir(d);
+	rmdir(path);
+}
+
 static void handle_deleted(void *data, const struct crisp_spawn_result *r)
 {
 	struct act *a = data;
 	int err = judge(r, a->msg);
+	if (a->flags & CRISP_ARG_FORCE && *a->id && known(a)) {
+		if (!err) {
+			err = -EIO;
+			snprintf(a->msg, sizeof(a->msg), "%s ended without an error, but kept its record",
+				 cli_profile.name);
+		}
+		drop_record(a);
+		act_end(a, err, a->msg);
+		return;
+	}
 	if (err == -EIO && !r->err && !known(a))
 		err = a->flags & CRISP_ARG_FORCE ? 0 : -ENOENT;
 	if (err == -EIO && !r->err && !(a->flags & CRISP_ARG_FORCE))

@@ -283,7 +283,7 @@ class Node:
     def status(self, ctr):
         return self.call("ContainerStatus", container_id=ctr).status
 
-    def state(self, ctr):
+    def state_of(self, ctr):
         return cri.ContainerState.Name(self.status(ctr).state)
 
     def pid(self, ctr):

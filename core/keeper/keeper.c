@@ -301,9 +301,21 @@ static void close_front(void)
 	front.state = FRONT_NONE;
 }
 
+/* Whoever reads what the operator's process writes wants to see its end. */
+static void let_go_of_operator(void)
+{
+	int fd = (int)bare(openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+	for (int i = 0; i <= 2 && fd >= 0; i++)
+		bare(dup3, fd, i, 0);
+	if (fd > 2)
+		bare(close, fd);
+	bare(chdir, "/");
+}
+
 /* Nobody is served any more: let the operator go. */
 static void rest(int code)
 {
+	let_go_of_operator();
 	self.ending = false;
 	self.start_at = 0;
 	if (front.state == FRONT_HERE) {
@@ -669,6 +681,7 @@ static void begin_front(int sock)
 static void begin_rest(int sock, int code)
 {
 	bare(setsid);
+	let_go_of_operator();
 	talk_numbers(sock, KEEP_MSG_REST, code, 1);
 	bare(close, sock);
 	rest(code);

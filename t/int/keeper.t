@@ -274,6 +274,8 @@ k.tell("rest 5")
 ok(k.p.wait(10) == 5 and is_keeper(core), "rest: the keeper leaves with that code, the core is one in its pid")
 ok({f"{F}/a", f"{F}/b"} <= held_by(core), "which holds the fds", held_by(core))
 ok(stat(child)[1] == str(core), "and whose children stay its own", stat(child)[1])
+ok(not {os.readlink(f"/proc/{core}/fd/{n}") for n in range(3)} - {"/dev/null"} and os.readlink(f"/proc/{core}/cwd") == "/",
+   "but nothing of the operator's", held_by(core))
 os.unlink(f"{F}/b")
 ok(wait_gone(core), "it leaves when the lock's file is removed")
 open(f"{F}/fifo", "w").write("0")

@@ -118,6 +118,35 @@ static inline bool bench_run(void)
 	return !bench.expired;
 }
 
+/* A process that an engine has named: watched from that moment, as the core does it, else it would
+ * be reaped as an orphan. */
+struct bench_child {
+	struct loop_child watch;
+	struct bench_child *next;
+	int pidfd, wait_status;
+	bool ended;
+};
+static struct bench_child *bench_children;
+
+static inline void bench_ended(struct loop_child *w)
+{
+	struct bench_child *c = container_of(w, struct bench_child, watch);
+	if (loop_child_status(w, true, &c->wait_status) < 0)
+		c->wait_status = -ECHILD;
+	c->ended = true;
+	loop_child_stop(w);
+	loop_stop(bench.loop);
+}
+
+static inline void bench_watch(pid_t pid, int pidfd)
+{
+	struct bench_child *c = pool_new_struct(bench.pool, struct bench_child);
+	c->pidfd = pidfd;
+	c->next = bench_children;
+	bench_children = c;
+	loop_child_start(&c->watch, bench.loop, bench.pool, pid, pidfd, bench_ended, NULL);
+}
+
 static inline void bench_answer(void *data, int ret, const struct crisp_result *r,
 				const struct err *e)
 {
@@ -126,6 +155,8 @@ static inline void bench_answer(void *data, int ret, const struct crisp_result *
 	a->ret = ret;
 	a->pid = r->pid;
 	a->pidfd = r->pidfd;
+	if (r->pidfd >= 0)
+		bench_watch(r->pid, r->pidfd);
 	a->status = r->status;
 	a->wait_status = r->wait_status;
 	a->err = *e;
@@ -190,25 +221,15 @@ static inline void bench_tick(struct loop_timer *t)
 	loop_stop(t->loop);
 }
 
-/* Wait for a child of ours, by its pidfd, which is closed.  The loop goes on meanwhile: an end may
- * need its reaping. */
+/* The end of a process that an answer has named, by its pidfd there. */
 static inline int bench_wait(int pidfd)
 {
-	struct loop_timer *t = pool_new_struct(bench.pool, struct loop_timer);
-	siginfo_t si = { 0 };
-	loop_timer_start(t, bench.loop, bench.pool, 5, 5, bench_tick, NULL);
-	int ret = 0;
-	for (int i = 0; i < 4000; i++) {
-		ret = waitid((idtype_t)3 /* P_PIDFD */, (id_t)pidfd, &si, WEXITED | WNOHANG);
-		if (ret < 0 || si.si_pid)
-			break;
-		loop_run(bench.loop);
-	}
-	loop_timer_stop(t);
-	close(pidfd);
-	if (ret < 0 || !si.si_pid)
-		return ret < 0 ? -errno : -ETIMEDOUT;
-	return si.si_code == CLD_EXITED ? W_EXITCODE(si.si_status, 0) : si.si_status;
+	struct bench_child *c = bench_children;
+	while (c && c->pidfd != pidfd)
+		c = c->next;
+	while (c && !c->ended && bench_run())
+		;
+	return !c ? -EBADF : c->ended ? c->wait_status : -ETIMEDOUT;
 }
 
 /* Let what was killed die; false if something still runs after 5 s. */

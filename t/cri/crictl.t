@@ -4,7 +4,7 @@ cd "$(dirname "$0")" || exit 1
 . ./lib.sh
 . ./components.sh
 
-critools || { echo "Bail out! crictl could not be built"; exit 1; }
+critools || { echo "not ok - crictl could not be built"; exit 1; }
 crictl() { "$critools/crictl" -c "$work/crictl.yaml" -r "unix://$sock" "$@" 2>"$work/crictl.err"; }
 : >"$work/crictl.yaml"
 layer_holds() {	# BYTES or more

@@ -8,8 +8,8 @@ cd "$(dirname "$0")" || exit 1
 not_yet='\[k8s.io\] Streaming'
 passes=96
 
-critools || { echo "Bail out! critest could not be built"; exit 1; }
-source_busybox || { echo "Bail out! busybox could not be built"; exit 1; }
+critools || { echo "not ok - critest could not be built"; exit 1; }
+source_busybox || { echo "not ok - busybox could not be built"; exit 1; }
 registry_start
 leak_snapshot
 ok "the images that critest names are made" ./critest-images.sh "$registry" "$busybox"

@@ -60,7 +60,7 @@ def encode(kind, text, path):
     r = subprocess.run(["protoc", f"--encode=runtime.v1.{kind}", "-Iproto", "-I/usr/include", "proto/cri.proto"],
                        input=text.encode(), stdout=open(path, "wb"), stderr=subprocess.PIPE)
     if r.returncode:
-        print(f"Bail out! {r.stderr.decode()}")
+        print(f"not ok - {r.stderr.decode()}")
         sys.exit(1)
     return path
 

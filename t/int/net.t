@@ -34,7 +34,7 @@ def ok(good, name, note=""):
 def sh(*args, check=True):
     r = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if check and r.returncode != 0:
-        raise SystemExit(f"Bail out! {args}: {r.stdout}")
+        raise SystemExit(f"not ok - {args}: {r.stdout}")
     return r.stdout.strip()
 
 

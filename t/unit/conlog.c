@@ -54,7 +54,7 @@ static struct conlog *begin(const char *name)
 	err_w = err[1];
 	ends = 0;
 	if (conlog_open(loop, pool, path, out[0], err[0], false, &c, &e) < 0) {
-		printf("Bail out! %s\n", err_text(&e));
+		printf("not ok - %s\n", err_text(&e));
 		exit(1);
 	}
 	conlog_on_end(c, handle_end, NULL);

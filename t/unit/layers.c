@@ -31,24 +31,24 @@ static void put(int layer, const char *path, const char *text)
 	char *full = pool_strdup(pool, at(layer, path)), *slash = strrchr(full, '/');
 	*slash = '\0';
 	if (file_mkdirs(full, 0755, &e))
-		printf("Bail out! %s\n", e.msg), exit(1);
+		printf("not ok - %s\n", e.msg), exit(1);
 	*slash = '/';
 	if (text && file_replace(AT_FDCWD, full, text, strlen(text), 0644, &e))
-		printf("Bail out! %s\n", e.msg), exit(1);
+		printf("not ok - %s\n", e.msg), exit(1);
 }
 
 static void link_to(int layer, const char *path, const char *target)
 {
 	put(layer, path, NULL);
 	if (symlink(target, at(layer, path)))
-		printf("Bail out! symlink\n"), exit(1);
+		printf("not ok - symlink\n"), exit(1);
 }
 
 static void whiteout(int layer, const char *path)
 {
 	put(layer, path, NULL);
 	if (mknod(at(layer, path), S_IFCHR, makedev(0, 0)))
-		printf("Bail out! whiteout\n"), exit(1);
+		printf("not ok - whiteout\n"), exit(1);
 }
 
 static bool make_layers(void)
@@ -213,7 +213,7 @@ int main(void)
 	struct err e = { 0 };
 	pool = pool_new(NULL, "test");
 	if (!make_layers()) {
-		printf("Bail out! no layers\n");
+		printf("not ok - no layers\n");
 		return 1;
 	}
 	ok(!layers_open(pool, upper, dirs, 3, &l, &e) && !layers_open(pool, NULL, dirs, 3, &plain, &e), "open %s",

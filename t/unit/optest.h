@@ -99,7 +99,7 @@ static void optest_handle_end(struct op_waiter *w, int ret, const struct err *e)
 static void optest_handle_timeout(struct loop_timer *t)
 {
 	struct optest_run *r = t->data;
-	printf("Bail out! %s: %s at row %d does not end (%s)\n", r->test->table->name,
+	printf("not ok - %s: %s at row %d does not end (%s)\n", r->test->table->name,
 	       optest_mode_names[r->mode], r->at, r->trace);
 	exit(1);
 }

@@ -456,8 +456,8 @@ static void let_through(struct keep *k, int memfd, int on)
 }
 
 /* options: NULL at the end. */
-static int exec_keeper(struct keep *k, const char *keeper, char *const options[], char *const argv[],
-		       struct err *e)
+static int exec_keeper(struct keep *k, const char *keeper, char *const options[],
+		       char *const argv[], struct err *e)
 {
 	size_t n = 0, n_options = 0, at = 0;
 	while (argv[n])

@@ -376,6 +376,7 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 	sp.envp = plan->envp;
 	sp.cwd = plan->cwd;
 	sp.leave_cgroup = plan->flags & CRISP_SPAWN_STAY;
+	sp.names_child = plan->pid_file || plan->out_max;	/* where a pid may be told */
 	sp.fds = fds;
 	sp.input = plan->input;
 	sp.input_len = plan->input_len;

@@ -55,7 +55,7 @@ struct exec {
 	struct loop_child child;
 	struct loop_timer deadline;
 	pid_t pid;
-	bool started, kept, kill_when_started, ended;
+	bool started, kept, kill_when_started, ended, container_ended;
 	struct err why;			/* timed out or left */
 	struct loop_defer refuse;
 };
@@ -113,8 +113,18 @@ static void exec_end(struct exec *x, int ret, const struct err *e)
 	loop_destroy_later(x->model->g.loop, x->pool);
 }
 
+static bool was_killed(int wait_status)
+{
+	return WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) == SIGKILL :
+					  WEXITSTATUS(wait_status) == 128 + SIGKILL;
+}
+
 static void exec_over(struct exec *x, int wait_status)
 {
+	if (!x->why.code && wait_status < 0)
+		err_set(&x->why, EIO, "exec: nobody can tell how the command ended");
+	else if (!x->why.code && x->container_ended && was_killed(wait_status))
+		err_set(&x->why, EBUSY, "exec: the container has ended");
 	x->result.exit_code = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 	if (x->why.code)
 		exec_end(x, -x->why.code, &x->why);
@@ -269,18 +279,26 @@ void exec_ended_by_engine(struct container *c, const char *exec_id, int wait_sta
 	}
 }
 
-/* The container has ended, so has every process in it: those whose exit we see by pidfd tell. */
+static void handle_untold(struct loop_timer *t)
+{
+	struct exec *x = t->data;
+	err_set(&x->why, EBUSY, "exec: the container has ended");
+	exec_end(x, -x->why.code, &x->why);
+}
+
+/* The container has ended, so has every process in it.  One that had done so by itself keeps its
+ * exit code, as soon as that is told. */
 void execs_killed(struct container *c)
 {
 	struct exec *x;
 	list_for_each(x, &c->execs, link) {
-		err_set(&x->why, EBUSY, "exec: the container has ended");
-		if (x->call)
+		x->container_ended = true;
+		if (x->call) {
+			err_set(&x->why, EBUSY, "exec: the container has ended");
 			plug_call_cancel(x->call);
-		else if (x->drain.loop)
-			over_by_engine(x);
-		else if (!x->child.io.loop)
-			exec_end(x, -x->why.code, &x->why);
+		} else if (!x->child.io.loop && !x->drain.loop) {
+			loop_timer_start(&x->deadline, x->model->g.loop, x->pool, DRAIN_MS, 0, handle_untold, x);
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ struct recovery {
 	unsigned left;			/* of this phase: what is under way, and one for ourselves */
 	int phase;
 	struct list pods, containers;	/* struct loaded */
+	struct list gone;		/* struct pending: sandboxes that engines know no more */
 	char suspect[65];		/* whose loading killed the last core */
 	int suspect_tries;
 };
@@ -52,6 +53,8 @@ struct pending {
 	struct container *c;
 	struct pod *pod;
 	bool starting;			/* c: the record says that a start was under way */
+	struct list link;		/* pod: in recovery.gone */
+	const char *why;
 };
 
 static void one_over(struct recovery *r);
@@ -246,11 +249,14 @@ static void ask_engine(struct recovery *r, struct container *c, bool starting)
 static void handle_sandbox_asked(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct pending *pd = data;
-	/* One that does not answer may still be there. */
-	if (ret == -ENOENT)
-		model_sandbox_gone(pd->pod->model, pd->pod->id, err_text(e));
-	else if (ret < 0)
+	/* One that does not answer may still be there.  Of one that is gone the engine may still
+	 * have containers, or has to make an end of them: these are asked before. */
+	if (ret == -ENOENT) {
+		pd->why = pool_strdup(pd->r->pool, err_text(e));
+		list_append(&pd->r->gone, &pd->link);
+	} else if (ret < 0) {
 		log_error("an engine does not say whether a sandbox lives", "pod", pd->pod->id, "error", err_text(e));
+	}
 	if (ret == 0 && res->pidfd >= 0)
 		close(res->pidfd);
 	one_over(pd->r);
@@ -483,6 +489,13 @@ static void ask_containers(struct recovery *r)
 	}
 }
 
+static void bury_sandboxes(struct recovery *r)
+{
+	struct pending *pd;
+	list_for_each(pd, &r->gone, link)
+		model_sandbox_gone(r->m, pd->pod->id, pd->why);
+}
+
 static void unwind(struct recovery *r)
 {
 	struct loaded *l;
@@ -502,7 +515,9 @@ static void finish(struct recovery *r)
 
 static void one_over(struct recovery *r)
 {
-	static void (*const phases[])(struct recovery *) = { ask_sandboxes, ask_containers, unwind };
+	static void (*const phases[])(struct recovery *) = {
+		ask_sandboxes, ask_containers, bury_sandboxes, unwind,
+	};
 	if (--r->left)
 		return;
 	if (r->phase == sizeof(phases) / sizeof(*phases)) {
@@ -521,6 +536,7 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	*r = (struct recovery){ .m = m, .pool = pool, .done = done, .data = data, .left = 1 };
 	list_init(&r->pods);
 	list_init(&r->containers);
+	list_init(&r->gone);
 	m->recovery = r;
 	read_suspect(r);
 	kill_execs(m);

@@ -326,12 +326,15 @@ static void attached(struct act *a, const Shim__StateResponse *st)
 		res.wait_status = wait_status_of(st->exit_status);
 		res.exited_at_ns = time_ns(st->exited_at);
 	} else {
+		struct task *s = task_find(a->inst, t->sandbox);
 		res.pid = t->pid;
 		task_wait(t);
+		if (s && s->state == TASK_ENDED)
+			task_kill(t);	/* nobody was there to do so at once */
 	}
 	task_wake(t);
 	if (res.status == CRISP_STATUS_STOPPED && task_is_sandbox(t))
-		act_end(a, -EHOSTDOWN, "its first process has ended");
+		act_end(a, -ENOENT, "its first process has ended");
 	else
 		act_done(a, &res);
 }

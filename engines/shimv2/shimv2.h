@@ -230,6 +230,8 @@ int task_saved(struct crisp_instance *i, const char *id, struct saved *s);
 void task_fall(struct task *t);
 /* Ask for its end: it is LIVE. */
 void task_wait(struct task *t);
+/* Kill all that is in it; its end is told by Wait. */
+void task_kill(struct task *t);
 /* A process beside the container's own has begun; forgets itself when it has ended. */
 void exec_wait(struct task *t, const char *exec_id);
 /* a->then() when the state changes. */

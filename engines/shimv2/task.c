@@ -268,17 +268,20 @@ static void handle_killed(void *data, const struct reply *r)
 	/* Its end is what counts. */
 }
 
+void task_kill(struct task *t)
+{
+	Shim__KillRequest rq = SHIM__KILL_REQUEST__INIT;
+	rq.id = t->id;
+	rq.signal = SIGKILL;
+	rq.all = true;
+	link_send(t->link, "Kill", &rq.base, 0, handle_killed, t);
+}
+
 static void kill_others(struct task *sandbox)
 {
-	for (struct task *t = sandbox->inst->tasks; t; t = t->next) {
-		if (t == sandbox || strcmp(t->sandbox, sandbox->id) || t->state != TASK_LIVE)
-			continue;
-		Shim__KillRequest rq = SHIM__KILL_REQUEST__INIT;
-		rq.id = t->id;
-		rq.signal = SIGKILL;
-		rq.all = true;
-		link_send(t->link, "Kill", &rq.base, 0, handle_killed, t);
-	}
+	for (struct task *t = sandbox->inst->tasks; t; t = t->next)
+		if (t != sandbox && !strcmp(t->sandbox, sandbox->id) && t->state == TASK_LIVE)
+			task_kill(t);
 }
 
 /* -- the end of a task -- */
@@ -331,8 +334,7 @@ static void handle_exec_deleted(void *data, const struct reply *r)
 {
 	struct exec *x = data;
 	const struct crisp_host *h = x->task->inst->host;
-	if (r->code != -EHOSTDOWN)
-		h->exited(h, x->task->id, x->id, x->wait_status, x->exited_at_ns);
+	h->exited(h, x->task->id, x->id, x->wait_status, x->exited_at_ns);
 	exec_free(x);
 }
 
@@ -342,7 +344,8 @@ static void handle_exec_ended(void *data, const struct reply *r)
 	Shim__WaitResponse *w = r->code ? NULL : (void *)protobuf_c_message_unpack(&shim__wait_response__descriptor,
 										    NULL, r->len, r->data);
 	if (r->code == -EHOSTDOWN) {
-		exec_free(x);	/* with its container, whose end is told */
+		x->task->inst->host->exited(x->task->inst->host, x->task->id, x->id, STATUS_LOST, 0);
+		exec_free(x);
 		return;
 	}
 	x->wait_status = w ? wait_status_of(w->exit_status) : W_EXITCODE(255, 0);

@@ -172,7 +172,8 @@ int child_start(const struct child_ground *g, const struct spawn_plan *plan, con
 	}
 	if (ret < 0)
 		return err_set(e, -ret, "%s %s: %s", a.stage,
-			       a.what ? a.what : plan->path ? plan->path : plan->argv[0], strerror(-ret));
+			       a.what ? a.what : plan->path ? plan->path : plan->argv[0],
+			       strerror(-ret));
 	*pid = ret;
 	return 0;
 }

@@ -55,8 +55,8 @@ int bare_round(const struct bare *b, struct err *e)
 {
 	char *cli = (char *)b->cli, *root = (char *)b->root, pid_file[PATH_MAX];
 	snprintf(pid_file, sizeof(pid_file), "%s/pid", root);
-	char *create[] = { cli, "--root", root, "create", "--bundle", (char *)b->bundle, "--pid-file",
-			   pid_file, BARE_ID, NULL };
+	char *create[] = { cli, "--root", root, "create", "--bundle", (char *)b->bundle,
+			   "--pid-file", pid_file, BARE_ID, NULL };
 	char *start[] = { cli, "--root", root, "start", BARE_ID, NULL };
 	char *kill[] = { cli, "--root", root, "kill", BARE_ID, "KILL", NULL };
 	char *delete[] = { cli, "--root", root, "delete", BARE_ID, NULL };

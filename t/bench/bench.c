@@ -44,7 +44,8 @@ static int connect_all(struct pool *p, struct bench *b, struct err *e)
 	return ret;
 }
 
-static int latency_round(struct pool *p, struct bench *b, const struct side *s, int number, struct err *e)
+static int latency_round(struct pool *p, struct bench *b, const struct side *s, int number,
+			 struct err *e)
 {
 	struct pod pod;
 	int ret = pod_up(p, s, &b->pod, number, &pod, e);
@@ -83,7 +84,8 @@ static int work(struct bench *b, const struct batch *batch, int job, struct err 
 	struct pod pod;
 	int ret = side_connect(p, s, e);
 	for (int i = job; ret == 0 && i < batch->n; i += b->jobs)
-		ret = batch->ids ? pod_down(p, s, batch->ids[i], e) : pod_up(p, s, &b->pod, i, &pod, e);
+		ret = batch->ids ? pod_down(p, s, batch->ids[i], e) :
+				   pod_up(p, s, &b->pod, i, &pod, e);
 	pool_destroy(p);
 	return ret;
 }
@@ -111,8 +113,10 @@ static int run_batch(struct bench *b, const struct batch *batch, struct err *e)
 	for (int j = 0; j < b->jobs; j++)
 		failed += waitpid(pids[j], &status, 0) < 0 || status;
 	if (failed)
-		return err_set(e, EIO, "%s: %d of %d jobs failed", batch->side->name, failed, b->jobs);
-	sample_put(batch->side->name, batch->ids ? "down.wall" : "up.wall", clock_mono_ns() - t0);
+		return err_set(e, EIO, "%s: %d of %d jobs failed", batch->side->name, failed,
+			       b->jobs);
+	sample_put(batch->side->name, batch->ids ? "down.wall" : "up.wall",
+		   clock_mono_ns() - t0);
 	return 0;
 }
 
@@ -143,8 +147,8 @@ static int bench_list(struct pool *root, struct bench *b, struct err *e)
 		for (int i = 0; ret >= 0 && i < b->n_sides; i++) {
 			ret = pod_list(root, &b->sides[i], e);
 			if (ret >= 0 && b->pods && ret != b->pods)
-				ret = err_set(e, EIO, "%s lists %d containers, not %d", b->sides[i].name,
-					      ret, b->pods);
+				ret = err_set(e, EIO, "%s lists %d containers, not %d",
+					      b->sides[i].name, ret, b->pods);
 		}
 	}
 	return ret;
@@ -162,7 +166,8 @@ static const struct {
 
 static int usage(void)
 {
-	fputs("usage: bench latency|up|down|list [--rounds N] [--pods N] [--jobs N] [--containers N] [--image REF]\n"
+	fputs("usage: bench latency|up|down|list [--rounds N] [--pods N] [--jobs N] [--containers N]\n"
+	      "	[--image REF]\n"
 	      "	[--handler H] [--log-dir D] [--cgroup-parent C] [--cli F --cli-root D --bundle D]\n"
 	      "	SIDE=SOCKET...\n", stderr);
 	return 2;
@@ -171,13 +176,17 @@ static int usage(void)
 static bool parse(int argc, char **argv, struct bench *b)
 {
 	static const struct option longs[] = {
-		{ "rounds", required_argument, NULL, 'r' }, { "pods", required_argument, NULL, 'p' },
-		{ "jobs", required_argument, NULL, 'j' },   { "image", required_argument, NULL, 'i' },
-		{ "handler", required_argument, NULL, 'h' }, { "log-dir", required_argument, NULL, 'l' },
-		{ "cgroup-parent", required_argument, NULL, 'g' }, { "cli", required_argument, NULL, 'c' },
-		{ "cli-root", required_argument, NULL, 'o' }, { "bundle", required_argument, NULL, 'b' },
-		{ "containers", required_argument, NULL, 'n' },
-		{ 0 }
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "pods", required_argument, NULL, 'p' },
+		{ "jobs", required_argument, NULL, 'j' },
+		{ "image", required_argument, NULL, 'i' },
+		{ "handler", required_argument, NULL, 'h' },
+		{ "log-dir", required_argument, NULL, 'l' },
+		{ "cgroup-parent", required_argument, NULL, 'g' },
+		{ "cli", required_argument, NULL, 'c' },
+		{ "cli-root", required_argument, NULL, 'o' },
+		{ "bundle", required_argument, NULL, 'b' },
+		{ 0 },
 	};
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {

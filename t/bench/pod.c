@@ -44,7 +44,8 @@ static Cri__NamespaceOption *namespaces(struct pool *p)
 	return ns;
 }
 
-static Cri__PodSandboxConfig *sandbox_config(struct pool *p, const struct pod_options *o, char *name)
+static Cri__PodSandboxConfig *sandbox_config(struct pool *p, const struct pod_options *o,
+					     char *name)
 {
 	Cri__PodSandboxConfig *c = MESSAGE_NEW(p, pod_sandbox_config);
 	c->metadata = MESSAGE_NEW(p, pod_sandbox_metadata);
@@ -61,7 +62,8 @@ static Cri__PodSandboxConfig *sandbox_config(struct pool *p, const struct pod_op
 	return c;
 }
 
-static Cri__ContainerConfig *container_config(struct pool *p, const struct pod_options *o, int number)
+static Cri__ContainerConfig *container_config(struct pool *p, const struct pod_options *o,
+					     int number)
 {
 	Cri__ContainerConfig *c = MESSAGE_NEW(p, container_config);
 	c->metadata = MESSAGE_NEW(p, container_metadata);
@@ -81,8 +83,9 @@ static Cri__ContainerConfig *container_config(struct pool *p, const struct pod_o
 	return c;
 }
 
-static int container_up(struct pool *p, const struct side *s, const struct pod_options *o, int number,
-			Cri__CreateContainerRequest *create, struct pod *pod, struct err *e)
+static int container_up(struct pool *p, const struct side *s, const struct pod_options *o,
+			int number, Cri__CreateContainerRequest *create, struct pod *pod,
+			struct err *e)
 {
 	Cri__StartContainerRequest *start = MESSAGE_NEW(p, start_container_request);
 	Cri__CreateContainerResponse *created;

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * A pod, of one container unless more are wanted, as a kubelet makes and removes it, and samples: lines
- * "SIDE METRIC NANOSECONDS" on stdout, each written at once so that processes may share it.
+ * A pod, of one container unless more are wanted, as a kubelet makes and removes it.  Samples are
+ * lines "SIDE METRIC NANOSECONDS" on stdout, each written at once so that processes may share it.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -465,17 +465,20 @@ static void test_many_files(void)
 	int many[600], ends[2];
 	for (int i = 0; i < 600; i++)
 		many[i] = open("/dev/null", O_RDONLY);
-	ok(pipe2(ends, O_CLOEXEC) == 0 && many[599] > 600, "many files are open, not close-on-exec");
+	ok(pipe2(ends, O_CLOEXEC) == 0 && many[599] > 600,
+	   "many files are open, not close-on-exec");
 	const struct spawn_fd fds[] = { { ends[1], 63 }, { many[599], 5 } };
 	struct spawn_plan plan = captured();
 	plan.fds = fds;
 	plan.n_fds = 2;
 	start(root, plan, "ls /proc/self/fd | tr '\\n' ' '", &s);
 	run();
-	ok(!strcmp(s.out, "0 1 2 3 5 63 "), "the child has what it was given (and ls its 3): %s", s.out);
+	ok(!strcmp(s.out, "0 1 2 3 5 63 "),
+	   "the child has what it was given (and ls its 3): %s", s.out);
 	close(ends[1]);
 	fd_set_nonblock(ends[0]);
-	ok(read(ends[0], s.out, 1) == 0, "a pipe that was given away ends when the child has ended");
+	ok(read(ends[0], s.out, 1) == 0,
+	   "a pipe that was given away ends when the child has ended");
 	ok(fcntl(many[0], F_GETFD) == 0 && fcntl(many[599], F_GETFD) == 0, "ours are untouched");
 	close(ends[0]);
 	for (int i = 0; i < 600; i++)

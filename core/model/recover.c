@@ -420,7 +420,8 @@ static void sweep_layers(struct recovery *r)
 	auto_closedir DIR *d = opendir(rw);
 	struct dirent *ent;
 	while (d && (ent = readdir(d))) {
-		if (ent->d_name[0] == '.' || map_get(&m->containers, ent->d_name))
+		if (!strcmp(ent->d_name, ".") || !strcmp(ent->d_name, "..") ||
+		    map_get(&m->containers, ent->d_name))
 			continue;
 		const char *path = pool_printf(r->pool, "%s/%s", rw, ent->d_name);
 		sandboxfs_remove_trees(m->g.sandboxfs, m->pool, &path, 1, handle_swept, NULL);

@@ -90,6 +90,29 @@ static Cri__ContainerStats *stats_of(struct pool *p, struct container *c)
 	return st;
 }
 
+struct one_stats {
+	struct grpc_call *call;
+	const char *id;
+	struct sample_wait wait;
+};
+
+static void reply_one(void *data)
+{
+	struct one_stats *o = data;
+	struct cri *cri = grpc_user(o->call);
+	struct container *c = model_container(cri->model, o->id);
+	Cri__ContainerStatsResponse resp = CRI__CONTAINER_STATS_RESPONSE__INIT;
+	if (c)	/* one that has gone meanwhile has none */
+		resp.stats = stats_of(grpc_pool(o->call), c);
+	grpc_reply(o->call, &resp.base);
+}
+
+static void handle_one_left(struct grpc_call *call, void *data)
+{
+	struct one_stats *o = data;
+	model_sample_leave(&o->wait);
+}
+
 RPC(cri_container_stats)
 {
 	const Cri__ContainerStatsRequest *rq = (const void *)request;
@@ -102,10 +125,13 @@ RPC(cri_container_stats)
 		grpc_fail(call, &e);
 		return;
 	}
-	Cri__ContainerStatsResponse resp = CRI__CONTAINER_STATS_RESPONSE__INIT;
-	model_sample(c, NULL);	/* not running: the last values stay */
-	resp.stats = stats_of(grpc_pool(call), c);
-	grpc_reply(call, &resp.base);
+	struct one_stats *o = pool_new_struct(grpc_pool(call), struct one_stats);
+	o->call = call;
+	o->id = pool_strdup(grpc_pool(call), c->id);
+	if (!model_sample(c, &o->wait, reply_one, o))
+		reply_one(o);
+	else
+		grpc_on_cancel(call, handle_one_left, o);
 }
 
 static bool matches(const struct container *c, const Cri__ContainerStatsFilter *f)
@@ -130,22 +156,37 @@ struct list_stats {
 	struct grpc_call *call;
 	const Cri__ContainerStatsFilter *filter;
 	const char **ids;	/* containers may go between two slices */
-	size_t n, at;
+	struct sample_wait *waits;
+	size_t n, at, left;	/* left: that engines have to tell, and one for ourselves */
 };
+
+static void reply_list(struct list_stats *l);
+
+static void handle_sampled(void *data)
+{
+	struct list_stats *l = data;
+	if (--l->left == 0)
+		reply_list(l);
+}
 
 static bool sample_next(struct loop_slice *s)
 {
 	struct list_stats *l = s->data;
 	struct cri *cri = grpc_user(l->call);
-	struct container *c = l->at < l->n ? model_container(cri->model, l->ids[l->at++]) : NULL;
-	if (c)
-		model_sample(c, NULL);	/* one that has gone meanwhile keeps its last values */
+	size_t i = l->at++;
+	struct container *c = i < l->n ? model_container(cri->model, l->ids[i]) : NULL;
+	if (c && model_sample(c, &l->waits[i], handle_sampled, l))
+		l->left++;
 	return l->at < l->n;
 }
 
-static void reply_list(struct loop_slice *s)
+static void handle_all_asked(struct loop_slice *s)
 {
-	struct list_stats *l = s->data;
+	handle_sampled(s->data);
+}
+
+static void reply_list(struct list_stats *l)
+{
 	struct cri *cri = grpc_user(l->call);
 	struct pool *pool = grpc_pool(l->call);
 	Cri__ListContainerStatsResponse resp = CRI__LIST_CONTAINER_STATS_RESPONSE__INIT;
@@ -162,6 +203,9 @@ static void handle_list_left(struct grpc_call *call, void *data)
 {
 	struct list_stats *l = data;
 	loop_slice_stop(&l->slice);
+	for (size_t i = 0; i < l->n && i < l->at; i++)
+		if (l->waits[i].cb)
+			model_sample_leave(&l->waits[i]);
 }
 
 RPC(cri_list_container_stats)
@@ -178,6 +222,9 @@ RPC(cri_list_container_stats)
 	list_for_each(c, &cri->model->container_list, link)
 		if (matches(c, rq->filter))
 			l->ids[l->n++] = pool_strdup(pool, c->id);
+	l->waits = pool_alloc(pool, (l->n + 1) * sizeof(*l->waits));
+	memset(l->waits, 0, (l->n + 1) * sizeof(*l->waits));
+	l->left = 1;
 	grpc_on_cancel(call, handle_list_left, l);
-	loop_slice_start(&l->slice, cri->loop, pool, sample_next, reply_list, l);
+	loop_slice_start(&l->slice, cri->loop, pool, sample_next, handle_all_asked, l);
 }

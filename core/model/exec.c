@@ -155,7 +155,8 @@ static void exec_kill(struct exec *x)
 		plug_call_cancel(x->call);
 		return;
 	}
-	if (x->child.io.loop) {
+	bool ours = plug_can(x->handler, CRISP_CAP_PID_IS_HOST) || !plug_has(x->handler, PLUG_OP_KILL);
+	if (x->child.io.loop && ours) {
 		if (x->pid > 1)
 			kill(-x->pid, SIGKILL);	/* the engine made it lead a session */
 		pidfd_signal(x->child.pidfd, SIGKILL);

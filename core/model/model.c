@@ -179,6 +179,7 @@ struct container *container_new(struct pod *p, const char *id)
 	list_init(&c->in_pod);
 	list_init(&c->execs);
 	list_init(&c->exit_waiters);
+	list_init(&c->sample_waiters);
 	return c;
 }
 
@@ -210,6 +211,7 @@ void container_forget(struct container *c)
 	loop_timer_stop(&c->lost);
 	loop_child_stop(&c->child);
 	execs_orphan(c);
+	sample_forget(c);
 	container_close_log(c);
 	if (c->stdin_fd >= 0)
 		close(c->stdin_fd);
@@ -255,14 +257,6 @@ int model_reopen_log(struct model *m, const char *id, struct err *e)
 		return err_set(e, EBUSY, "container %s is %s: its log is reopened only while it runs", id,
 			       container_states[c->state]);
 	return conlog_reopen(c->log, e);
-}
-
-int model_sample(struct container *c, struct err *e)
-{
-	if (c->state != CONTAINER_STATE_RUNNING && c->state != CONTAINER_STATE_CREATED)
-		return err_set(e, EBUSY, "container %s is %s: it has no cgroup to read", c->id,
-			       container_states[c->state]);
-	return stats_read(c->model->g.cgroups, c->cgroup, &c->stats, e);
 }
 
 /* -- waiting -- */

@@ -149,6 +149,8 @@ struct container {
 	uint64_t oom_before;		/* OOM kills of the cgroup seen before the start */
 	bool oom_told;			/* by the engine */
 	struct stats_sample stats;
+	bool sampling;			/* the engine has been asked for the next one */
+	struct list sample_waiters;	/* struct sample_wait.link */
 	uint64_t rw_bytes, rw_inodes;	/* of the writable layer, as measured at rw_at_ns (0: never) */
 	int64_t rw_at_ns;
 
@@ -228,5 +230,15 @@ void model_exec_leave(struct exec *x);
 
 /* Measure what writable layers hold, in the background, if it is time: somebody wants to know. */
 void model_measure(struct model *m);
-/* Sample its cgroup (cached for a second); c->stats has the numbers. */
-int model_sample(struct container *c, struct err *e);
+/*
+ * Bring c->stats up to date (a sample is good for a second; one that does not run keeps its last).
+ * True: it takes time, and cb comes once, unless left.  w is the caller's memory; it may be left
+ * in any case.
+ */
+struct sample_wait {
+	struct list link;
+	void (*cb)(void *data);
+	void *data;
+};
+bool model_sample(struct container *c, struct sample_wait *w, void (*cb)(void *data), void *data);
+void model_sample_leave(struct sample_wait *w);

@@ -162,6 +162,7 @@ void fifos_unlink(const struct fifos *f);
 void container_watch_by_engine(struct container *c, pid_t pid);
 /* The container has ended: so have its execs. */
 void execs_killed(struct container *c);
+void sample_forget(struct container *c);
 void execs_orphan(struct container *c);	/* the container is forgotten */
 void exec_ended_by_engine(struct container *c, const char *exec_id, int wait_status);
 /* Undo from a step on, after a restart. */

@@ -44,3 +44,16 @@ source_busybox() {
 	) >"$cache/busybox.log" 2>&1 </dev/null || { tail -n 5 "$cache/busybox.log" >&2; return 1; }
 	rm -rf "$dir"
 }
+
+# gvisor_runsc: a runsc of 2025-02-05 (systrap); puts the program in $runsc.  Debian's is of 2022.
+gvisor_runsc() {
+	runsc=$cache/runsc-20250205/runsc
+	[ ! -e "$cache/runsc-20250205/done" ] || return 0
+	command -v go >/dev/null || { echo "# Go is missing: it builds runsc" >&2; return 1; }
+	rm -rf "$cache/runsc-20250205" && mkdir -p "$cache/runsc-20250205"
+	cp "$here/gvisor-mod/go.mod" "$here/gvisor-mod/go.sum" "$cache/runsc-20250205/"
+	(
+		cd "$cache/runsc-20250205" && export CGO_ENABLED=0 GOFLAGS=-mod=mod &&
+		go build -trimpath -o runsc gvisor.dev/gvisor/runsc && : > done
+	) >"$cache/runsc.log" 2>&1 || { tail -n 5 "$cache/runsc.log" >&2; return 1; }
+}

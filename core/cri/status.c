@@ -77,7 +77,7 @@ static void fill_handlers(struct pool *pool, struct cri *cri, Cri__StatusRespons
 		resp->runtime_handlers[resp->n_runtime_handlers++] = handler_of(pool, d, "");
 	for (size_t i = 0; i < n; i++) {
 		struct plug_handler *h = plug_handler_at(cri->plug, i);
-		if (h->ready && h == plug_handler_get(cri->plug, h->name))
+		if (h->ready && !h->old)
 			resp->runtime_handlers[resp->n_runtime_handlers++] = handler_of(pool, h, h->name);
 	}
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
@@ -487,8 +489,15 @@ static int exec_keeper(struct keep *k, const char *keeper, char *const options[]
 	return ret;
 }
 
+/* Whatever a plugin has forgotten to mark must not stay in the keeper for ever. */
+static void mark_all(void)
+{
+	syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);	/* Linux 5.11 */
+}
+
 int keep_revive(struct keep *k, const char *keeper, char *const argv[], struct err *e)
 {
+	mark_all();
 	return exec_keeper(k, keeper, (char *[]){ NULL }, argv, e);
 }
 
@@ -498,6 +507,7 @@ void keep_rest(struct keep *k, const char *keeper, char *const argv[], int code)
 	struct err e = { 0 };
 	struct keep_msg m = { .type = KEEP_MSG_REST, .a = code };
 	if (!k->rests && k->sock >= 0) {
+		mark_all();
 		snprintf(sock, sizeof(sock), "%d", k->sock);
 		snprintf(number, sizeof(number), "%d", code);
 		fd_set_cloexec(k->sock, 0);

@@ -140,13 +140,6 @@ static void handle_keeper_lost(void *data)
 	log_error("going on without a keeper", "error", err_text(&e));
 }
 
-static void handle_keeper_exit(void *data, pid_t pid, int wait_status)
-{
-	struct core *c = data;
-	if (c->model)
-		model_keeper_exit(c->model, pid, wait_status);
-}
-
 static int take_over(struct core *c, struct err *e)
 {
 	const struct core_args *a = c->args;
@@ -333,8 +326,6 @@ static void handle_network_settled(void *data)
 {
 	struct core *c = data;
 	model_recover(c->model, handle_recovered, c);
-	/* Only now: an exit of a container that is not loaded yet would be acked as a stranger's. */
-	keep_on_exit(c->g.keep, handle_keeper_exit, c);
 }
 
 static void handle_engines_settled(void *data)

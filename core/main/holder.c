@@ -171,10 +171,12 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-static int be_front(int sock, const char *program)
+static int be_front(int sock, const char *program, int ready_fd)
 {
 	char number[16];
 	snprintf(number, sizeof(number), "%d", sock);
+	if (ready_fd >= 0)	/* the keeper has it: its reader may wait for the end */
+		fd_set_cloexec(ready_fd, 1);
 	fcntl(sock, F_SETFD, 0);
 	execl(program, program, number, (char *)NULL);
 	fprintf(stderr, "crispd: can't execute %s: %m\n", program);
@@ -209,7 +211,7 @@ int holder_take_over(const struct core_args *a)
 			continue;	/* it was just leaving */
 		}
 		if (m.type == KEEP_MSG_FRONT_TAKEN)
-			return be_front(sock, front);
+			return be_front(sock, front, a->ready_fd);
 		if (m.type == KEEP_MSG_FRONT_END)
 			return m.a;	/* it has said why, on our stderr */
 		fprintf(stderr, "crispd: another crisp, with pid %d, is using %s\n", m.a, cf->state);

@@ -185,7 +185,7 @@ static int pid_path(struct pool *pool, struct container *c, const struct oci_ns 
  */
 static bool own_root(const struct container *c)
 {
-	return c->pod->handler && plug_can(c->pod->handler, CRISP_CAP_ROOTFS_MOUNTS);
+	return plug_can(c->pod->handler, CRISP_CAP_ROOTFS_MOUNTS);
 }
 
 char *container_root(struct pool *p, const struct container *c)
@@ -617,7 +617,7 @@ void model_create(struct model *m, const char *pod_id, const Cri__ContainerConfi
 		wait_fail(w, NULL, &e);
 		return;
 	}
-	if (oci_check_container(m->g.host, p->config, config, p->handler && p->handler->rro, &e) < 0) {
+	if (oci_check_container(m->g.host, p->config, config, p->handler->rro, &e) < 0) {
 		/* "RROUnsupported...": the kubelet knows the word with the code Unknown alone. */
 		if (e.code == ENOTSUP)
 			e.code = EIO;

@@ -417,9 +417,6 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 	else if (c->state != CONTAINER_STATE_RUNNING)
 		err_set(&x->why, EBUSY, "container_id %s: the container is %s, not running", c->id,
 			container_state_name(c->state));
-	else if (!c->pod->handler)
-		err_set(&x->why, EHOSTDOWN, "container_id %s: its runtime handler \"%s\" is not configured any more",
-			c->id, c->pod->handler_name);
 	if (x->why.code || start(x, cmd, n_cmd) < 0) {
 		loop_defer(m->g.loop, &x->refuse, handle_refuse, x);
 		return x;

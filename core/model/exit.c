@@ -109,8 +109,6 @@ struct plug_call *container_kill(struct container *c, int signo, bool all, plug_
 			kill_cgroup(c, signo);
 		return NULL;
 	}
-	if (!c->pod->handler)
-		return NULL;
 	struct crisp_kill_args args = { .size = sizeof(args), .flags = all ? CRISP_ARG_ALL : 0, .id = c->id,
 					.signo = signo };
 	return plug_kill(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, cb, data);
@@ -203,7 +201,7 @@ static void handle_exit(struct loop_child *child)
 	let_go(c, pid);
 }
 
-void model_keeper_exit(struct model *m, pid_t pid, int wait_status)
+void keeper_exit(struct model *m, pid_t pid, int wait_status)
 {
 	struct container *c;
 	list_for_each(c, &m->container_list, link) {
@@ -281,7 +279,7 @@ static void handle_drained(struct conlog *log, void *data)
 /* What it has written may still be on its way: the engine copies it, and closes the FIFOs. */
 static bool must_drain(const struct container *c)
 {
-	return c->log && !conlog_ended(c->log) && c->pod->handler &&
+	return c->log && !conlog_ended(c->log) &&
 	       plug_can(c->pod->handler, CRISP_CAP_STDIO_FIFO);
 }
 

@@ -139,6 +139,7 @@ struct container {
 	const char **mount_sources;	/* resolved, as config->mounts */
 
 	bool alive;			/* it has a process, whoever watches it */
+	bool by_engine;			/* as recorded: the engine watches it */
 	pid_t pid;			/* on this host; 0: none, or none of ours */
 	uint64_t pid_start;		/* with pid: the one process (pid_start_time) */
 	struct loop_child child;	/* where its pid is the container's */
@@ -187,8 +188,7 @@ struct model *model_new(struct pool *p, const struct model_ground *g);
  * may open, perhaps at once. */
 void model_recover(struct model *m, void (*done)(void *data), void *data);
 
-/* What keeper and engines tell. */
-void model_keeper_exit(struct model *m, pid_t pid, int wait_status);
+/* What engines tell. */
 void model_engine_exit(struct model *m, const char *id, const char *exec_id, int wait_status, int64_t at_ns);
 void model_engine_oom(struct model *m, const char *id);
 void model_sandbox_gone(struct model *m, const char *id, const char *reason);

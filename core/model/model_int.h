@@ -96,6 +96,8 @@ void container_watch(struct container *c, pid_t pid, int pidfd);
 void pause_watch(struct pod *p, pid_t pid, int pidfd);
 /* It has ended with this wait status (-1: lost). */
 void container_exited(struct container *c, int wait_status, int64_t at_ns);
+/* The keeper has reaped this one. */
+void keeper_exit(struct model *m, pid_t pid, int wait_status);
 /* The sandbox was deleted under those that an engine watches: it has killed them, told or not. */
 void containers_gone(struct pod *p);
 /* The container could not be started. */

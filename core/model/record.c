@@ -31,6 +31,7 @@ int record_save_pod(struct pod *p, struct err *e)
 	json_member_int(o, "version", RECORD_VERSION);
 	json_member_str(o, "handler", p->handler_name);
 	json_member_str(o, "engine", p->engine);
+	json_member_str(o, "options", p->handler->options);
 	json_member_int(o, "created_ns", p->created_ns);
 	json_member_int(o, "state", p->state);
 	json_member_str(o, "cgroup_parent", p->cgroup_parent);
@@ -93,6 +94,7 @@ int record_save_container(struct container *c, struct err *e)
 	json_member_int(o, "pid", c->pid);
 	json_member_int(o, "pid_start", (int64_t)c->pid_start);
 	json_member_int(o, "oom_before", (int64_t)c->oom_before);
+	json_member_bool(o, "by_engine", c->alive && !c->child.io.loop);
 	json_member_bool(o, "made", c->made);
 	json_member_bool(o, "unclaimed", c->unclaimed);
 	put_op(o, c->op);
@@ -169,7 +171,8 @@ int record_load_pod(struct model *m, const char *id, struct pod **out, struct re
 	}
 	p->handler_name = text(p->pool, j, "handler");
 	p->engine = text(p->pool, j, "engine");
-	p->handler = plug_handler_get(m->g.plug, p->handler_name ? p->handler_name : "");
+	p->handler = plug_handler_recall(m->g.plug, p->handler_name ? p->handler_name : "",
+					 p->engine ? p->engine : "", json_str(json_get(j, "options")));
 	p->created_ns = json_int(json_get(j, "created_ns"), 0);
 	int64_t state = json_int(json_get(j, "state"), POD_STATE_NOTREADY);
 	p->state = state < 0 || state > POD_STATE_NOTREADY ? POD_STATE_NOTREADY : (enum pod_state)state;
@@ -229,6 +232,7 @@ static void load_container(struct container *c, const struct json *j)
 	c->pid = (pid_t)json_int(json_get(j, "pid"), 0);
 	c->pid_start = (uint64_t)json_int(json_get(j, "pid_start"), 0);
 	c->oom_before = (uint64_t)json_int(json_get(j, "oom_before"), 0);
+	c->by_engine = json_bool(json_get(j, "by_engine"), false);
 	c->made = json_bool(json_get(j, "made"), false);
 	c->unclaimed = json_bool(json_get(j, "unclaimed"), false);
 }

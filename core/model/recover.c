@@ -128,9 +128,9 @@ static void adopt_pod(struct pod *p)
 	if (p->attached)
 		net_plug_adopt(m->g.net, p->id, p->net_state);
 	adopt_pause(p);
-	if (!p->handler)
-		log_error("the handler of a pod is not configured any more", "pod", p->id, "handler",
-			  p->handler_name);
+	if (p->handler->old)
+		log_warn("the handler of a pod is not configured any more, or not so", "pod", p->id,
+			 "handler", p->handler_name);
 }
 
 static void adopt_process(struct container *c)
@@ -142,8 +142,7 @@ static void adopt_process(struct container *c)
 		pidfd = pidfd_open_pid(pid);	/* no keeper has it, but it is the one */
 	if (pidfd >= 0) {
 		container_watch(c, pid, pidfd);
-	} else if (c->state != CONTAINER_STATE_EXITED && c->pod->handler &&
-		   plug_can(c->pod->handler, CRISP_CAP_EXIT_BY_ENGINE)) {
+	} else if (c->state != CONTAINER_STATE_EXITED && c->by_engine) {
 		container_watch_by_engine(c, pid);	/* and the engine is asked next */
 	} else if (pid && c->state != CONTAINER_STATE_EXITED && c->state != CONTAINER_STATE_CREATING) {
 		/* Neither we nor the keeper have it: a process of that number need not be the one. */
@@ -476,7 +475,7 @@ static void ask_sandboxes(struct recovery *r)
 	list_for_each(p, &r->m->pod_list, link)
 		r->left += pod_regain_ns(p, r->pool, handle_regained, r);
 	list_for_each(l, &r->pods, link)
-		if (l->pod->sandbox_made && l->pod->handler)
+		if (l->pod->sandbox_made)
 			ask_engine_sandbox(r, l->pod);
 }
 
@@ -485,7 +484,7 @@ static void ask_containers(struct recovery *r)
 	struct loaded *l;
 	list_for_each(l, &r->containers, link) {
 		const char *op = l->op.op;
-		if (l->container->alive && l->container->pod->handler && (!op || strcmp(op, create_table.name)))
+		if (l->container->alive && (!op || strcmp(op, create_table.name)))
 			ask_engine(r, l->container, op && !strcmp(op, start_table.name));
 	}
 }
@@ -530,6 +529,22 @@ static void one_over(struct recovery *r)
 	one_over(r);
 }
 
+static void handle_keeper_exit(void *data, pid_t pid, int wait_status)
+{
+	keeper_exit(data, pid, wait_status);
+}
+
+/* Also the handlers that only pods of before have are known by now. */
+static void handle_settled(void *data)
+{
+	struct recovery *r = data;
+	load_kind(r, STORE_CONTAINER, &r->containers);
+	restore_order(r);
+	/* Not before: an exit of nobody's would be told to the keeper as known. */
+	keep_on_exit(r->m->g.keep, handle_keeper_exit, r->m);
+	one_over(r);
+}
+
 void model_recover(struct model *m, void (*done)(void *data), void *data)
 {
 	struct pool *pool = pool_new(m->pool, "recovery");
@@ -542,7 +557,5 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	read_suspect(r);
 	kill_execs(m);
 	load_kind(r, STORE_POD, &r->pods);
-	load_kind(r, STORE_CONTAINER, &r->containers);
-	restore_order(r);
-	one_over(r);
+	plug_when_settled(m->g.plug, handle_settled, r);
 }

@@ -240,11 +240,22 @@ static int check_names(const char *name, const char *engine, const char *options
 
 static struct handler *find(struct plug *pl, const char *name)
 {
-	struct handler *h, *newest = NULL;
+	struct handler *h;
 	list_for_each(h, &pl->handlers, link)
-		if (!strcmp(h->pub.name, name))
-			newest = h;
-	return newest;
+		if (!h->pub.old && !strcmp(h->pub.name, name))
+			return h;
+	return NULL;
+}
+
+static struct handler *find_exactly(struct plug *pl, const char *name, const char *engine,
+				    const char *options)
+{
+	struct handler *h;
+	list_for_each(h, &pl->handlers, link)
+		if (!strcmp(h->pub.name, name) && !strcmp(h->pub.engine, engine) &&
+		    !strcmp(h->pub.options, options))
+			return h;
+	return NULL;
 }
 
 static void release_handler(struct handler *h)
@@ -259,15 +270,11 @@ static void release_handler(struct handler *h)
 	map_free(&h->host.kept);
 }
 
-struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const char *engine,
-				      const char *options_json)
+static struct handler *make_handler(struct plug *pl, const char *name, const char *engine,
+				    const char *options, bool old)
 {
-	const char *options = options_json && *options_json ? options_json : "{}";
 	struct err e = { 0 };
-	struct handler *h = find(pl, name);
-	if (h && !strcmp(h->pub.engine, engine) && !strcmp(h->pub.options, options))
-		return &h->pub;
-	h = pool_new_struct(pl->pool, struct handler);
+	struct handler *h = pool_new_struct(pl->pool, struct handler);
 	h->plug = pl;
 	h->pub = (struct plug_handler){
 		.name = pool_strdup(pl->pool, name),
@@ -278,18 +285,40 @@ struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const c
 		.version = "",
 		.plugin_version = "",
 		.annotation_prefixes = no_prefixes,
+		.old = old,
 	};
 	list_init(&h->calls);
 	host_init(&h->host, h);
 	list_append(&pl->handlers, &h->link);
 	if (check_names(name, engine, options, &e) < 0) {
 		set_state(h, PLUG_STATE_FAILED, err_text(&e));
-		return &h->pub;
+		return h;
 	}
 	h->module = module_of(pl, engine);
 	if (h->module->engine || h->module->err.code)
 		open_handler(h);
+	return h;
+}
+
+struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const char *engine,
+				      const char *options_json)
+{
+	const char *options = options_json && *options_json ? options_json : "{}";
+	struct handler *h = find_exactly(pl, name, engine, options), *other = find(pl, name);
+	if (other && other != h)
+		other->pub.old = true;
+	if (!h)
+		h = make_handler(pl, name, engine, options, false);
+	h->pub.old = false;
 	return &h->pub;
+}
+
+struct plug_handler *plug_handler_recall(struct plug *pl, const char *name, const char *engine,
+					 const char *options_json)
+{
+	const char *options = options_json && *options_json ? options_json : "{}";
+	struct handler *h = find_exactly(pl, name, engine, options);
+	return h ? &h->pub : &make_handler(pl, name, engine, options, true)->pub;
 }
 
 struct plug_handler *plug_handler_get(struct plug *pl, const char *name)
@@ -386,6 +415,7 @@ void plug_dump(struct plug *pl, struct json_out *o)
 		json_member_str(o, "handler", h->pub.name);
 		json_member_str(o, "engine", h->pub.engine);
 		json_member_str(o, "state", state_names[h->pub.state]);
+		json_member_bool(o, "old", h->pub.old);
 		json_member_str(o, "reason", h->pub.reason);
 		json_member_str(o, "version", h->pub.version);
 		json_member_str(o, "pluginVersion", h->pub.plugin_version);

@@ -69,6 +69,7 @@ struct plug_handler {
 	const char *options;		/* JSON text */
 	enum plug_state state;
 	bool ready;			/* state == READY */
+	bool old;			/* no new pod gets it: the name is another's, or nobody's */
 	const char *reason;		/* why not; never NULL, "" when ready */
 	uint64_t caps;			/* CRISP_CAP_*; as the plugin claims until probed */
 	bool rro, userns;		/* for RuntimeHandlerFeatures */
@@ -83,6 +84,10 @@ struct plug_handler {
  * it. */
 struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const char *engine,
 				      const char *options_json);
+/* The handler of a pod of an earlier core, as it was then: the one that exists, or one that is old
+ * from the beginning, which the configuration has no more. */
+struct plug_handler *plug_handler_recall(struct plug *pl, const char *name, const char *engine,
+					 const char *options_json);
 /* "" and NULL: the default.  NULL when there is none of that name. */
 struct plug_handler *plug_handler_get(struct plug *pl, const char *name);
 void plug_handler_default(struct plug *pl, const char *name);

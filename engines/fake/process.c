@@ -1,5 +1,6 @@
 /* Archetypes cli and serial: a container is a process, made by crisp-fake as crun makes one. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 		act_fail(a, r->err ? r->err : -EIO, why);
 		return;
 	}
-	struct ctr *c = ctr_add(a->inst, a->id, a->exec_id, a->sandbox, r->pid, dup(r->pidfd));
+	struct ctr *c = ctr_add(a->inst, a->id, a->exec_id, a->sandbox, r->pid, fcntl(r->pidfd, F_DUPFD_CLOEXEC, 3));
 	c->cgroup = a->cgroup;
 	a->cgroup = NULL;
 	c->started = a->op == FAKE_EXEC;

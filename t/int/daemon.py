@@ -227,6 +227,7 @@ class Call:
 mark = f"ct-{os.getpid()}"
 home = f"/run/{mark}"
 daemons = []
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))	# with what atexit does
 
 
 def begin():
@@ -334,7 +335,7 @@ class Daemon:
         self.handlers = {a: {"archetype": a} for a in ARCHETYPES}
         self.handlers.update(handlers)
         self.network = network or {}
-        self.keeper = None
+        self.keeper, self.keepers_pid = None, 0
         self.attempt = 0
         self.args = []
         os.makedirs(self.logs)
@@ -361,7 +362,8 @@ class Daemon:
         os.close(w)
         if wait:
             with os.fdopen(r, "rb") as f:
-                word = f.read()
+                word = f.read()	# to its end: nobody else may hold it
+            self.core()
             if word != b"ready\n":
                 raise AssertionError(f"crispd is not ready: {self.last_words()}")
         else:
@@ -377,16 +379,18 @@ class Daemon:
         return "".join(open(self.log, errors="replace").readlines()[-n:])
 
     def core(self, other_than=0):
-        """The core's pid, when it answers."""
+        """The core's pid.  Its parent is the keeper, which need not be the process that was started."""
         def find():
-            for pid in children(self.keeper_pid()):
-                if "--core" in cmdline(pid) and alive(pid) and pid != other_than:
+            for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+                words = cmdline(pid)
+                if "--core" in words and f"{self.dir}/config.yaml" in words and alive(pid) and pid != other_than:
+                    self.keepers_pid = stat_of(pid)[0]
                     return pid
-        pid = until(find, "a core")
-        return pid
+        return until(find, "a core")
 
     def keeper_pid(self):
-        return self.adopted if getattr(self, "adopted", 0) else self.keeper.pid
+        """Of the core that core() has found last."""
+        return self.keepers_pid or self.keeper.pid
 
     def answers(self):
         try:

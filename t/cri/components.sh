@@ -56,4 +56,22 @@ gvisor_runsc() {
 		cd "$cache/runsc-20250205" && export CGO_ENABLED=0 GOFLAGS=-mod=mod &&
 		go build -trimpath -o runsc gvisor.dev/gvisor/runsc && : > done
 	) >"$cache/runsc.log" 2>&1 || { tail -n 5 "$cache/runsc.log" >&2; return 1; }
+
+# gvisor_shim: gVisor's own shim and the runsc that it runs; puts their folder in $gvisor_shim.
+# The shim wants to set its OOM score, which a host without CAP_SYS_RESOURCE refuses: let it.
+gvisor_shim() {
+	gvisor_shim=$cache/gvisor-shim-20250205
+	[ ! -e "$gvisor_shim/done" ] || return 0
+	command -v go >/dev/null || { echo "# Go is missing: it builds gVisor's shim" >&2; return 1; }
+	rm -rf "$gvisor_shim" && mkdir -p "$gvisor_shim"
+	cp "$here/shim-mod/go.mod" "$here/shim-mod/go.sum" "$gvisor_shim/"
+	(
+		cd "$gvisor_shim" && export CGO_ENABLED=0 GOFLAGS=-mod=mod &&
+		go mod download gvisor.dev/gvisor &&
+		cp -R "$(go list -m -f '{{.Dir}}' gvisor.dev/gvisor)" source && chmod -R u+w source &&
+		sed -i '/sys.SetOOMScore/s/err != nil {/err != nil \&\& !os.IsPermission(err) {/' source/pkg/shim/service.go &&
+		go mod edit -replace gvisor.dev/gvisor=./source &&
+		go build -trimpath -o containerd-shim-runsc-v1 gvisor.dev/gvisor/shim &&
+		go build -trimpath -o runsc gvisor.dev/gvisor/runsc && rm -rf source && : > done
+	) >"$cache/gvisor-shim.log" 2>&1 || { tail -n 5 "$cache/gvisor-shim.log" >&2; return 1; }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # Containers in containerd's shims, of both generations: that of Debian's containerd, which is
-# started the old way, and the one of today's.  The core and the shims die under them.
+# started the old way, and the one of today's; and in gVisor's own.  The core and the shims die
+# under them.
 import glob, os, signal, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -20,7 +21,21 @@ def todays_shim():
     return f"{r.stdout.strip()}/containerd-shim-runc-v2"
 
 
+def gvisor_shim():
+    """(options of) gVisor's shim."""
+    r = subprocess.run(["sh", "-c", 'here=$PWD; . ./components.sh; gvisor_shim >&2 && echo "$gvisor_shim"'],
+                       cwd=f"{TOP}/t/cri", capture_output=True, text=True)
+    if r.returncode:
+        print(f"Bail out! gVisor's shim could not be built: {r.stderr[-300:]}")
+        sys.exit(1)
+    folder = r.stdout.strip()
+    with open(f"{HOME}/runsc.toml", "w") as f:
+        f.write(f'binary_name = "{folder}/runsc"\nroot = "{HOME}/memory/runsc"\n[runsc_config]\nplatform = "systrap"\n')
+    return {"path": f"{folder}/containerd-shim-runsc-v1", "config_path": f"{HOME}/runsc.toml"}
+
+
 HANDLERS = {
+    "runsc": {"engine": "shimv2", "options": gvisor_shim()},
     "old": {"engine": "shimv2"},
     "new": {"engine": "shimv2", "options": {"path": todays_shim()}},
     "runc": {"engine": "runc"},
@@ -69,7 +84,7 @@ def log(ctr):
 
 
 def snapshot():
-    for handler in "old", "new", "runc":
+    for handler in "old", "new", "runc", "runsc":
         pod = node.run("warm-" + handler, handler)
         node.started(pod, "warm", "sleep", "1000")
         node.down(pod)
@@ -224,6 +239,48 @@ def pause_dies(h):
     node.down(pod)
 
 
+def shim_of(id):
+    """Its shim, where each container has one."""
+    return next(p for p in shims() if os.readlink(f"/proc/{p}/cwd").endswith("/" + id))
+
+
+def gvisor(h):
+    pod = node.run(f"pod-{h}", h)
+    a = node.started(pod, "a", "sh", "-c", "echo out; echo err >&2; exec sleep 100000")
+    b = node.started(pod, "b", "sh", "-c", "cat /proc/version; exit 4")
+    c = node.started(pod, "c", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done")
+    ok(len(shims()) == 4, f"{h}: a shim for each container and one for the pod", shims())
+    st = node.wait_exit(b)
+    ok(st.exit_code == 4 and "gvisor" in log(b).lower() + "gvisor" * ("4.4.0" in log(b)), f"{h}: a guest's kernel, an exit code", log(b))
+    ok(sorted(log(a).split()) == ["err", "out"], f"{h}: stdout and stderr are in the log", log(a))
+    got = node.exec(a, "sh", "-c", "echo one; echo two >&2; exit 5")
+    ok((got.exit_code, got.stdout, got.stderr) == (5, b"one\n", b"two\n"), f"{h}: exec has output and exit code", got)
+    stats = until(lambda: (s := node.call("ContainerStats", container_id=a).stats).memory.working_set_bytes.value and s, "stats")
+    ok(stats.memory.working_set_bytes.value > 0, f"{h}: stats are of the guest", stats)
+    node.call("StopContainer", container_id=c, timeout=20)
+    ok(node.status(c).exit_code == 3 and log(c) == "bye\n", f"{h}: a stop lets it end by itself", node.status(c))
+    d = node.started(pod, "d", "sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.1; done; sleep 1; exit 7")
+    node.exec(d, "touch", "/tmp/end")
+    core = node.core()
+    os.kill(core, signal.SIGSTOP)
+    time.sleep(2)	# its end, which no core sees
+    kill_core()
+    st = node.wait_exit(d)
+    ok(st.exit_code == 7, f"{h}: an exit while no core lived has its code", st)
+    ok(state_of(a) == "CONTAINER_RUNNING" and node.exec(a, "echo", "there").stdout == b"there\n", f"{h}: the other one runs on")
+    e = node.started(pod, "e", "sleep", "100000")
+    os.kill(shim_of(e), signal.SIGKILL)
+    st = node.wait_exit(e)
+    ok((st.exit_code, st.reason) == (255, "Unknown") and state_of(a) == "CONTAINER_RUNNING" and
+       node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_READY,
+       f"{h}: the death of a container's shim is that of the container alone", st)
+    os.kill(shim_of(pod), signal.SIGKILL)
+    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
+    ok(node.wait_exit(a), f"{h}: the death of the pod's shim is that of the pod")
+    node.down(pod)
+    ok(until(lambda: not shims(), "the shims' end"), f"{h}: all shims go with the pod")
+
+
 node = Node(HANDLERS).start().load()
 ready = {h.name for h in node.call("Status").runtime_handlers}
 ok(ready >= {"old", "new", "runc", "oldest", "newest"} and "nowhere" not in ready, "handlers that work are announced", ready)
@@ -236,6 +293,8 @@ ok(snapshot() == "", "what there is")
 for h in "old", "new":
     for part in life, ends, core_dies, shim_dies, pause_dies:
         part(h)
+
+gvisor("runsc")
 
 # side by side: one shim per pod, and a pod without
 pods = {h: node.run(f"side-{h}", h) for h in ("old", "new", "runc")}

@@ -1,6 +1,9 @@
 /*
  * The socket on which shims tell what happens: a ttrpc server for the one method Forward.  Exits
  * are known by Wait; what is only told here is that memory ran out.
+ *
+ * The keeper has the socket too, so that shims are not refused while there is no core: they would
+ * lose events, and gVisor's even dies of it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +14,8 @@
 #include <unistd.h>
 
 #include "engines/shimv2/shimv2.h"
+
+#define KEY "events"
 
 enum { PEERS_MAX = 1024, EVENT_MAX = 1 << 20 };
 
@@ -29,7 +34,6 @@ struct events {
 	struct crisp_watch *watch;
 	struct peer *peers;
 	unsigned n;
-	char path[SHIM_PATH_MAX];
 };
 
 void events_path(const struct crisp_instance *i, char path[SHIM_PATH_MAX])
@@ -54,7 +58,7 @@ static void handle_oom(struct crisp_instance *i, const Shim__Any *any)
 {
 	Shim__TaskOOM *oom = (void *)protobuf_c_message_unpack(&shim__task_oom__descriptor, NULL, any->value.len,
 							       any->value.data);
-	if (oom && task_find(i, oom->container_id))
+	if (oom)
 		i->host->oom(i->host, oom->container_id);
 	if (oom)
 		protobuf_c_message_free_unpacked(&oom->base, NULL);
@@ -139,31 +143,40 @@ static void handle_connection(void *data, uint32_t events)
 	p->watch = h->watch_fd(h, fd, CRISP_IO_READ, handle_peer, p);
 }
 
-int events_open(struct crisp_instance *i, char *msg, uint32_t cap)
+static int listen_on(const char *path, char *msg, uint32_t cap)
 {
-	char path[SHIM_PATH_MAX];
 	struct sockaddr_un addr;
 	unsigned len;
-	events_path(i, path);
 	if (unix_address(path, &addr, &len) < 0) {
 		snprintf(msg, cap, "the state directory's path is too long for a socket: %.200s", path);
 		return -ENAMETOOLONG;
 	}
 	unlink(path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, 128) < 0) {
-		int err = errno;
-		snprintf(msg, cap, "listen on %.200s: %s", path, strerror(err));
-		if (fd >= 0)
-			close(fd);
-		return -err;
-	}
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&addr, len) == 0 && listen(fd, 128) == 0)
+		return fd;
+	int err = errno;
+	snprintf(msg, cap, "listen on %.200s: %s", path, strerror(err));
+	if (fd >= 0)
+		close(fd);
+	return -err;
+}
+
+int events_open(struct crisp_instance *i, char *msg, uint32_t cap)
+{
+	char path[SHIM_PATH_MAX];
+	events_path(i, path);
+	int fd = access(path, F_OK) == 0 ? i->host->kept_fd(i->host, KEY) : -ENOENT;
+	if (fd < 0)
+		fd = listen_on(path, msg, cap);
+	if (fd < 0)
+		return fd;
+	i->host->keep_fd(i->host, KEY, fd);
 	struct events *ev = calloc(1, sizeof(*ev));
 	if (!ev)
 		abort();
 	ev->inst = i;
 	ev->fd = fd;
-	strcpy(ev->path, path);
 	ev->watch = i->host->watch_fd(i->host, fd, CRISP_IO_READ, handle_connection, ev);
 	i->events = ev;
 	return 0;
@@ -178,7 +191,6 @@ void events_close(struct crisp_instance *i)
 		peer_free(ev->peers);
 	i->host->unwatch(ev->watch);
 	close(ev->fd);
-	unlink(ev->path);
 	free(ev);
 	i->events = NULL;
 }

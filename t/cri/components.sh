@@ -56,6 +56,7 @@ gvisor_runsc() {
 		cd "$cache/runsc-20250205" && export CGO_ENABLED=0 GOFLAGS=-mod=mod &&
 		go build -trimpath -o runsc gvisor.dev/gvisor/runsc && : > done
 	) >"$cache/runsc.log" 2>&1 || { tail -n 5 "$cache/runsc.log" >&2; return 1; }
+}
 
 # gvisor_shim: gVisor's own shim and the runsc that it runs; puts their folder in $gvisor_shim.
 # The shim wants to set its OOM score, which a host without CAP_SYS_RESOURCE refuses: let it.

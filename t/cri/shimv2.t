@@ -29,8 +29,8 @@ def gvisor_shim():
         print(f"Bail out! gVisor's shim could not be built: {r.stderr[-300:]}")
         sys.exit(1)
     folder = r.stdout.strip()
-    with open(f"{HOME}/runsc.toml", "w") as f:
-        f.write(f'binary_name = "{folder}/runsc"\nroot = "{HOME}/memory/runsc"\n[runsc_config]\nplatform = "systrap"\n')
+    with open(f"{HOME}/runsc.toml", "w") as f:	# its systrap dies now and then on a kernel of 2025; shims are the matter here
+        f.write(f'binary_name = "{folder}/runsc"\nroot = "{HOME}/memory/runsc"\n[runsc_config]\nplatform = "ptrace"\n')
     return {"path": f"{folder}/containerd-shim-runsc-v1", "config_path": f"{HOME}/runsc.toml"}
 
 

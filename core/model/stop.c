@@ -110,6 +110,8 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	/* Its processes are gone; what the engine still believes must not keep the container. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete a container", "ctr", c->id, "error", err_text(e));
+	if (ret < 0)
+		plug_forget(c->pod->handler, c->id);
 	int left = cgroup_remove_made(c->model->g.cgroups, c->cgroup, NULL, &ce);
 	if (left < 0)
 		log_warn("a cgroup stays", "ctr", c->id, "error", err_text(&ce));

@@ -410,6 +410,11 @@ int state_put(struct handler *h, const char *id, const void *data, size_t len)
 	return ret;
 }
 
+void plug_forget(struct plug_handler *h, const char *id)
+{
+	state_put(container_of(h, struct handler, pub), id, NULL, 0);
+}
+
 uint32_t state_load(struct handler *h, struct pool *p, const char *id, const void **data)
 {
 	char path[4096];

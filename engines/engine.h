@@ -279,7 +279,7 @@ struct crisp_spec_args {
 	CRISP_ARGS_HEAD;
 	/*
 	 * {"sandboxId", "containerType": "sandbox"|"container", "name", "podName", "podNamespace",
-	 *  "podUid", "image", "logDirectory", "annotations": {}, "netnsPath" (where all of the
+	 *  "podUid", "hostname", "image", "logDirectory", "annotations": {}, "netnsPath" (where all of the
 	 *  host sees the pod's network), "sandboxResources": {"cpuPeriod", "cpuQuota",
 	 *  "cpuShares", "memory", "overheadCpuQuota", "overheadMemory"}}
 	 * Members may be missing, more may come.

@@ -67,10 +67,23 @@ static void tell_waiters(struct container *c)
 
 /* -- what it was -- */
 
-static bool oom_killed(struct container *c)
+static bool oom_in(struct container *c, const char *cgroup, uint64_t before)
 {
 	uint64_t n = 0;
-	return c->oom_told || (cgroup_oom_kills(c->model->g.cgroups, c->cgroup, &n) == 0 && n > c->oom_before);
+	return cgroup_oom_kills(c->model->g.cgroups, cgroup, &n) == 0 && n > before;
+}
+
+/* In a sandbox of its own engine's it is the sandbox that runs out of memory. */
+static bool oom_killed(struct container *c)
+{
+	if (c->oom_told || oom_in(c, c->cgroup, c->oom_before))
+		return true;
+	if (!c->pod->sandbox_made)
+		return false;
+	struct pool *tmp = pool_new(NULL, "oom");
+	bool oom = oom_in(c, pod_cgroup_leaf(tmp, c->pod), 0);
+	pool_destroy(tmp);
+	return oom;
 }
 
 static void judge(struct container *c, int status)

@@ -38,6 +38,7 @@ const char *facts_json(struct pool *p, const struct pod *pod, const struct conta
 	json_member_str(o, "podName", pc->metadata->name);
 	json_member_str(o, "podNamespace", pc->metadata->namespace_);
 	json_member_str(o, "podUid", pc->metadata->uid);
+	json_member_str(o, "hostname", pc->hostname);
 	json_member_str(o, "logDirectory", pc->log_directory);
 	json_member_str(o, "netnsPath", pod->netns_pin);
 	put_resources(o, pc->linux);

@@ -44,6 +44,13 @@ processes_of() {
 		tr '\0' ' ' 2>/dev/null <"$dir/cmdline" | grep -q "^runsc-$1 .*$2" && echo "${dir#/proc/}"
 	done
 }
+limit_memory() {	# POD BYTES
+	if [ -d "/sys/fs/cgroup/memory/crisp-$name/$1" ]; then
+		echo "$2" >"/sys/fs/cgroup/memory/crisp-$name/$1/memory.limit_in_bytes"
+	else
+		echo "$2" >"/sys/fs/cgroup/crisp-$name/$1/memory.max"
+	fi
+}
 new_core() { [ "$(core_pid)" != "$core" ] && crispctl pods; }
 from_host() { is "$(busybox nc -w 2 "$1" 8080 </dev/null)" "$2"; }
 from_container() { is "$(inside "$1" nc -w 2 "$2" "$port")" "from the host"; }
@@ -116,6 +123,14 @@ for h in new cli old; do
 	ok "$h: the sentry dies: so has the pod, within a second" until_true 1 not_ready "b$h"
 	ok "$h: and what ran in it, killed" ended_with "b$h/two" 137
 	ok "$h: it is removed" crispctl rm -f "b$h" "c$h"
+
+	# -- out of memory: the pod's cgroup has the limit, as a kubelet sets it --
+	crispctl run -r $h -n "d$h" -i busybox -- sh -c 'while [ ! -e /tmp/go ]; do sleep 0.1; done; tail /dev/zero' >/dev/null
+	ok "$h: a limit for the pod" limit_memory "$(id_of "d$h")" 150000000
+	inside "d$h" touch /tmp/go 2>/dev/null	# it may end before it could answer
+	ok "$h: out of memory it ends" until_true 30 ended_with "d$h/d$h" 137
+	ok "$h: and that is told" is "$(field_of "d$h/d$h" reason)" OOMKilled
+	ok "$h: it is removed, too" crispctl rm -f "d$h"
 done
 ok "crispd stops" crisp_stop
 ok "nothing is left" "$top/t/leak/leakcheck" compare "$work/leak" --wait 10

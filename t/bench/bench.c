@@ -179,6 +179,7 @@ static bool parse(int argc, char **argv, struct bench *b)
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "pods", required_argument, NULL, 'p' },
 		{ "jobs", required_argument, NULL, 'j' },
+		{ "containers", required_argument, NULL, 'n' },
 		{ "image", required_argument, NULL, 'i' },
 		{ "handler", required_argument, NULL, 'h' },
 		{ "log-dir", required_argument, NULL, 'l' },

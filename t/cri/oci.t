@@ -328,6 +328,9 @@ def pause(e):
     p = Container(e, "")
     p.dir, p.id = d, f"{NAME}-pause"
     good = p.start()
+    end = time.monotonic() + 10		# start answers before the program is executed
+    while good and "Name:\tpause" not in open(f"/proc/{p.pid()}/status").read() and time.monotonic() < end:
+        time.sleep(0.01)
     status = open(f"/proc/{p.pid()}/status").read() if good else open(f"{d}/out").read()
     ok(good and "Uid:\t65534" in status and "CapBnd:\t0000000000000000" in status and "Seccomp:\t2" in status
        and "NoNewPrivs:\t1" in status, f"{e}: crisp-pause runs as nobody", status)

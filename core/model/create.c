@@ -498,6 +498,8 @@ static int make_created(struct op *op)
 	struct container *c = op->data;
 	if (c->pod->state != POD_STATE_READY)
 		return err_set(&op->err, EBUSY, "pod %s is %s", c->pod->id, pod_state_name(c->pod->state));
+	if (!c->alive)
+		return err_set(&op->err, EIO, "its process ended before it could be started");
 	cgroup_oom_kills(c->model->g.cgroups, c->cgroup, &c->oom_before);
 	container_set_state(c, CONTAINER_STATE_CREATED);
 	return 0;
@@ -522,6 +524,11 @@ static void save(struct op *op, const char *step, bool undoing)
 	record_note_container(op->data);
 }
 
+static void handle_claimed(struct loop_defer *d)
+{
+	record_note_container(d->data);
+}
+
 static void create_done(struct op *op, int ret)
 {
 	struct container *c = op->data;
@@ -533,7 +540,10 @@ static void create_done(struct op *op, int ret)
 		container_forget(c);
 		return;
 	}
+	/* Should the core die before its caller is answered, the next to ask gets it. */
+	c->unclaimed = true;
 	record_note_container(c);
+	loop_defer(op->loop, &c->claimed, handle_claimed, c);
 }
 
 const struct op_table create_table = { "create", create_steps, save, create_done };

@@ -113,6 +113,7 @@ void pod_forget(struct pod *p)
 	map_del(&p->model->pod_names, &p->by_name);
 	list_del(&p->link);
 	loop_child_stop(&p->pause);
+	loop_defer_cancel(&p->claimed);
 	pod_drop_fds(p);
 	loop_destroy_later(p->model->g.loop, p->pool);
 }
@@ -210,6 +211,7 @@ void container_forget(struct container *c)
 	list_del(&c->in_pod);
 	loop_timer_stop(&c->lost);
 	loop_child_stop(&c->child);
+	loop_defer_cancel(&c->claimed);
 	execs_orphan(c);
 	sample_forget(c);
 	container_close_log(c);

@@ -107,6 +107,7 @@ struct pod {
 
 	struct op *op;			/* under way, or NULL */
 	bool unclaimed;			/* made, but its caller had left */
+	struct loop_defer claimed;	/* to be recorded once its callers are told */
 };
 
 enum container_state {
@@ -158,6 +159,7 @@ struct container {
 	bool made;			/* known to the engine */
 	bool held;			/* its image is */
 	bool unclaimed;
+	struct loop_defer claimed;	/* as above */
 	struct op *op;
 	struct list execs;		/* struct exec.link */
 	struct list exit_waiters;	/* struct exit_wait.link */

@@ -458,7 +458,6 @@ static void sweep(struct recovery *r)
 	sweep_layers(r);
 	image_store_sweep(m->g.images);
 	keep_drop_unclaimed(m->g.keep);
-	unlink(suspect_path(r));
 }
 
 /* -- phases -- */
@@ -542,6 +541,8 @@ static void handle_settled(void *data)
 	restore_order(r);
 	/* Not before: an exit of nobody's would be told to the keeper as known. */
 	keep_on_exit(r->m->g.keep, handle_keeper_exit, r->m);
+	/* All could be loaded: whatever kills us from here on is no single record's fault. */
+	unlink(suspect_path(r));
 	one_over(r);
 }
 

@@ -29,9 +29,17 @@ static bool own_net(const struct pod *p)
 
 /* -- steps -- */
 
+/* What could not be taken back: a stop or a removal tries again. */
+static bool owes(const struct pod *p)
+{
+	return p->attached || p->namespaces_made || p->pause_made || p->sandbox_made;
+}
+
 static int drop_record(struct op *op)
 {
 	struct pod *p = op->data;
+	if (owes(p))
+		return 0;
 	return store_remove(p->model->g.store, STORE_POD, p->id, &op->undo_err);
 }
 
@@ -261,6 +269,11 @@ static void save(struct op *op, const char *step, bool undoing)
 	record_note_pod(op->data);
 }
 
+static void handle_claimed(struct loop_defer *d)
+{
+	record_note_pod(d->data);
+}
+
 static void run_pod_done(struct op *op, int ret)
 {
 	struct pod *p = op->data;
@@ -269,10 +282,20 @@ static void run_pod_done(struct op *op, int ret)
 	if (ret < 0) {
 		log_warn("pod is not run", "pod", p->id, "name", p->config->metadata->name, "error",
 			 err_text(&op->err));
-		pod_forget(p);
+		if (!owes(p)) {
+			pod_forget(p);
+			return;
+		}
+		/* Whoever collects pods shall find it. */
+		pod_set_state(p, POD_STATE_NOTREADY);
+		p->unclaimed = false;
+		record_note_pod(p);
 		return;
 	}
+	/* Should the core die before its caller is answered, the next to ask gets it. */
+	p->unclaimed = true;
 	record_note_pod(p);
+	loop_defer(op->loop, &p->claimed, handle_claimed, p);
 }
 
 const struct op_table run_pod_table = { "run pod", run_pod_steps, save, run_pod_done };

@@ -282,7 +282,8 @@ void model_stop_pod(struct model *m, const char *id, struct model_wait *w)
 			op_cancel(p->op, ECANCELED, "the pod was stopped");
 		return wait_then(w, p->op, stop_again);
 	}
-	if (p->state == POD_STATE_NOTREADY && !p->attached && !p->pause_made && list_empty(&p->containers))
+	if (p->state == POD_STATE_NOTREADY && !p->attached && !p->pause_made && !p->sandbox_made &&
+	    !p->namespaces_made && list_empty(&p->containers))
 		return wait_done(w, p->id);
 	wait_op(w, stop_pod_begin(p), p->id);
 }

@@ -56,15 +56,15 @@ int main(int argc, char **argv)
 	}
 	if (ret < 0) {
 		fprintf(stderr, "%s: %s\n", strerrorname_np(-ret), err_text(&e));
-		return 1;
+	} else {
+		size_t len = protobuf_c_message_get_packed_size(reply);
+		uint8_t *out = malloc(len + 1);
+		protobuf_c_message_pack(reply, out);
+		fwrite(out, 1, len, stdout);
+		free(out);
 	}
-	size_t len = protobuf_c_message_get_packed_size(reply);
-	uint8_t *out = malloc(len + 1);
-	protobuf_c_message_pack(reply, out);
-	fwrite(out, 1, len, stdout);
-	free(out);
 	protobuf_c_message_free_unpacked(request, NULL);
 	buf_free(&in);
 	pool_destroy(p);
-	return 0;
+	return ret < 0 ? 1 : 0;
 }

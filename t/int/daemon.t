@@ -183,6 +183,20 @@ d.call("StopContainer", {"container_id": ctr, "timeout": 10})
 ok(d.ctr(ctr) == before, "a second stop changes nothing")
 d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
 
+# -- a process that dies before it is started --
+
+pod = d.run("early")
+ctr = d.create(pod, "c")
+os.kill(d.ctr(ctr)["pid"], signal.SIGKILL)
+c = d.wait_exit(ctr)
+ok((c["exit_code"], c["reason"]) == (137, "Error"), "a created container whose process dies has ended", c)
+refuse("and can't be started", "StartContainer", {"container_id": ctr}, "EBUSY", ctr, "exited")
+rq = {"config": d.pod_config("early")}
+d.kill_core()
+refuse("a pod that exists exists after the core's death, too", "RunPodSandbox", rq, "EEXIST", pod)
+refuse("as does a container", "CreateContainer", d.create_request(pod, "c"), "EEXIST", ctr)
+d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
+
 # -- every archetype: stop of what has not started, remove of what runs, one stop shortens another --
 
 for a in ARCHETYPES:

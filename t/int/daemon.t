@@ -236,6 +236,8 @@ ok(not left, "nothing is left", left)
 
 for handler in "slow", "slowbox":
     rq = {"config": d.pod_config(f"joined-{handler}"), "runtime_handler": handler}
+    # With a pause process, so that running it takes its time on both.
+    rq["config"]["linux"]["security_context"]["namespace_options"]["pid"] = "POD"
     two = [d.begin("RunPodSandbox", rq) for _ in range(2)]
     ids = {c.answer()["pod_sandbox_id"] for c in two}
     ok(len(ids) == 1 and len(d.pods()) == 1, f"{handler}: two RunPodSandbox at once, one pod", ids)

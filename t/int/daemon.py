@@ -528,6 +528,10 @@ class Daemon:
 
     def snapshot(self):
         """Note what there is; logs, and what lives with the daemon, are no leaks."""
+        # The first shared pid namespace makes what all others use.
+        pod = self.run("first", hostname="", linux={"cgroup_parent": f"{self.cgroup}/first", "security_context": {
+            "namespace_options": {"network": "NODE", "pid": "POD", "ipc": "POD"}}})
+        self.call("RemovePodSandbox", {"pod_sandbox_id": pod})
         what = ["--mark", f"{self.dir}/s", "--dir", self.state, "--dir", self.root, "--dir", f"{self.dir}/netns",
                 "--cgroup", self.cgroup, "--pid", f"keeper={self.keeper_pid()}", "--pid", f"core={self.core()}"]
         r = self.leakcheck("snapshot", *what)

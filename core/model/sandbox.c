@@ -46,7 +46,10 @@ int step_prepare_sandbox(struct op *op)
 	struct pause_bundle b;
 	if (!wants_bundle(p))
 		return 0;
-	int ret = pause_write_bundle(op->pool, p, &b, &op->err);
+	/* Engines put what a sandbox itself has to say there. */
+	int ret = p->config->log_directory[0] ? file_mkdirs(p->config->log_directory, 0755, &op->err) : 0;
+	if (ret == 0)
+		ret = pause_write_bundle(op->pool, p, &b, &op->err);
 	if (ret < 0 || !plug_has(p->handler, PLUG_OP_PREPARE_SPEC))
 		return ret;
 	struct crisp_spec_args args = { .size = sizeof(args), .id = p->id, .spec_json = b.spec,

@@ -199,6 +199,12 @@ static void delete_over(struct act *a)
 	}
 }
 
+static void handle_forced(void *data, bool ok)
+{
+	delete_over(data);	/* the log has it, if it failed; nobody could do more */
+}
+
+/* A shim may refuse to delete what it has made half: then its program is to clean up. */
 static void handle_deleted(void *data, const struct reply *r)
 {
 	struct act *a = data;
@@ -207,6 +213,8 @@ static void handle_deleted(void *data, const struct reply *r)
 		delete_over(a);
 	else if (err == -EHOSTDOWN)
 		task_await(a->task, a, delete_on);
+	else if (err != -ETIMEDOUT && a->flags & CRISP_ARG_FORCE)
+		shim_delete(a->inst, a->id, a->task->bundle, handle_forced, a);
 	else
 		act_reply(a, r);
 }

@@ -2,6 +2,9 @@
  * The last touch on a spec: what shims read in its annotations, beyond what is there anyway.  They
  * group containers by them, and size virtual machines.
  *
+ * Where the sandbox is a guest with a kernel of its own, the first process's small share of the
+ * processor would be that of the whole pod; so it has none.
+ *
  * A virtual machine's shim looks at the network namespace again when the pod goes, and from the
  * host's mount namespace, so it gets the path that holds as long as the pod does; a /dev/shm of
  * ours it can't see, but it makes one that its containers share.
@@ -19,6 +22,7 @@
 struct edit {
 	yajl_gen gen;
 	yajl_val facts;
+	bool host;		/* containers are processes of the host */
 };
 
 static yajl_val get(yajl_val v, const char *name)
@@ -64,11 +68,15 @@ static void add_number(struct edit *e, const char *key, long long value)
 		add_text(e, key, text);
 }
 
+static bool is_sandbox(const struct edit *e)
+{
+	return !strcmp(get_text(e->facts, "containerType"), "sandbox");
+}
+
 static void add_annotations(struct edit *e)
 {
-	bool sandbox = !strcmp(get_text(e->facts, "containerType"), "sandbox");
 	add_text(e, "io.kubernetes.cri.sandbox-log-directory", get_text(e->facts, "logDirectory"));
-	if (!sandbox)
+	if (!is_sandbox(e))
 		return;		/* the core has written the rest */
 	add_text(e, "io.kubernetes.cri.sandbox-name", get_text(e->facts, "podName"));
 	add_text(e, "io.kubernetes.cri.sandbox-namespace", get_text(e->facts, "podNamespace"));
@@ -131,7 +139,7 @@ static void copy_mounts(struct edit *e, yajl_val list)
 }
 
 /* The members of an object; where: what it is. */
-enum where { ROOT, LINUX, ELSEWHERE };
+enum where { ROOT, LINUX, RESOURCES, ELSEWHERE };
 
 static void copy_members(struct edit *e, yajl_val v, enum where where)
 {
@@ -140,10 +148,16 @@ static void copy_members(struct edit *e, yajl_val v, enum where where)
 		yajl_val member = v->u.object.values[i];
 		if (where == ROOT && !strcmp(key, "annotations"))
 			continue;	/* at the end */
+		if (where == RESOURCES && !strcmp(key, "cpu"))
+			continue;
 		put_text(e->gen, key);
 		if (where == ROOT && !strcmp(key, "linux") && YAJL_IS_OBJECT(member)) {
 			yajl_gen_map_open(e->gen);
 			copy_members(e, member, LINUX);
+			yajl_gen_map_close(e->gen);
+		} else if (where == LINUX && !strcmp(key, "resources") && YAJL_IS_OBJECT(member)) {
+			yajl_gen_map_open(e->gen);
+			copy_members(e, member, is_sandbox(e) && !e->host ? RESOURCES : ELSEWHERE);
 			yajl_gen_map_close(e->gen);
 		} else if (where == LINUX && !strcmp(key, "namespaces") && YAJL_IS_ARRAY(member) && shim_profile.guest) {
 			copy_namespaces(e, member);
@@ -203,6 +217,9 @@ int spec_prepare(struct crisp_instance *i, struct crisp_req *r, const struct cri
 	yajl_val spec = args->spec_json ? yajl_tree_parse(args->spec_json, NULL, 0) : NULL;
 	struct edit e = { .facts = args->facts_json ? yajl_tree_parse(args->facts_json, NULL, 0) : NULL };
 	struct crisp_result res = { .size = sizeof(res) };
+	char found[SHIM_PATH_MAX];
+	const char *program = shim_program(&i->options, found);
+	e.host = program && shim_is_host(program);
 	if (!YAJL_IS_OBJECT(spec)) {
 		res.err = -EINVAL;
 		res.msg = "the spec is no JSON object";

@@ -80,6 +80,7 @@ int step_create_pause(struct op *op);
 int step_start_pause(struct op *op);
 int step_kill_pause(struct op *op);
 int step_delete_pause(struct op *op);
+int step_undo_pause(struct op *op);
 
 /* -- life -- */
 

@@ -157,14 +157,19 @@ static void abort_gone(struct op *op)
 	op_wake(op, -ECANCELED);
 }
 
+static void kill_pause(struct pod *p, struct op *op, void (*gone)(struct pod *p))
+{
+	pidfd_signal(p->pause.pidfd, SIGKILL);
+	p->pause_exit = gone;
+	p->pause_op = op;
+}
+
 int step_kill_pause(struct op *op)
 {
 	struct pod *p = op->data;
-	if (!p->pause_pid)
+	if (!p->pause.io.loop)
 		return 0;
-	pidfd_signal(p->pause.pidfd, SIGKILL);
-	p->pause_exit = handle_gone;
-	p->pause_op = op;
+	kill_pause(p, op, handle_gone);
 	op->abort_wait = abort_gone;
 	return OP_WAIT;
 }
@@ -194,4 +199,22 @@ int step_delete_pause(struct op *op)
 	if (!p->pause_made)
 		return 0;
 	return step_engine(op, plug_delete(p->handler, p->id, p->id, true, ENGINE_TIMEOUT_MS, handle_deleted, op));
+}
+
+static void handle_half_made_gone(struct pod *p)
+{
+	struct op *op = p->pause_op;
+	p->pause_exit = NULL;
+	if (step_delete_pause(op) != OP_WAIT)
+		op_wake(op, 0);
+}
+
+/* The engine need not know of the process, or not delete it. */
+int step_undo_pause(struct op *op)
+{
+	struct pod *p = op->data;
+	if (!p->pause.io.loop)
+		return step_delete_pause(op);
+	kill_pause(p, op, handle_half_made_gone);
+	return OP_WAIT;
 }

@@ -258,7 +258,7 @@ static const struct op_step run_pod_steps[] = {
 	{ "write files", write_files, NULL },
 	{ "prepare sandbox", step_prepare_sandbox, NULL },
 	{ "create sandbox", step_create_sandbox, step_delete_sandbox },
-	{ "create pause", step_create_pause, step_delete_pause },
+	{ "create pause", step_create_pause, step_undo_pause },
 	{ "start pause", step_start_pause, NULL },
 	{ "make ready", make_ready, NULL },
 	{ 0 }

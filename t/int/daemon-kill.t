@@ -230,6 +230,26 @@ for table in "run pod", "create":
             d.call("RemovePodSandbox", {"pod_sandbox_id": case.pod})
         ok(not problem, f"killed undoing \"{table}\", \"{step}\"", problem)
 
+# Again and again: no record is blamed for it.
+case = Case("cli")
+case.prepare("create")
+arm("kill create/make created")
+call = case.begin("create")
+for i in range(4):
+    end = time.monotonic() + WAIT
+    while armed() and time.monotonic() < end:
+        pass	# the next core is quick, and must find its own fault
+    arm("kill undo create/hold image")
+until(lambda: not armed(), "the fifth death")
+try:
+    call.answer()
+except Failure:
+    pass
+until(d.answers, "the last core to answer")
+ok(not os.listdir(f"{d.state}/aside"), "killed in undoing, again and again: no record is set aside")
+problem = case.check("create", False)
+ok(not problem, "and it is undone in the end", problem)
+
 now = look()
 ok(now == was, "the others are as they were", (was, now))
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,7 +42,7 @@
 #include "core/spawn/spawn.h"
 #include "core/store/store.h"
 
-enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 128 << 10 };
+enum { NICE = -15, HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 128 << 10 };
 
 struct core {
 	const struct core_args *args;
@@ -252,6 +253,22 @@ static void open_plugins(struct core *c)
 				cf->network_options_json);
 }
 
+/*
+ * What all others wait for shall not wait for a CPU behind what it has started itself: a pass, and
+ * in it the moment between clone and exec of a program, is short.  The spawner takes the precedence
+ * from each program.  Where a session has a share of its own (sched_autogroup), that is what counts.
+ */
+static void take_precedence(void)
+{
+	char text[8];
+	int n = snprintf(text, sizeof(text), "%d", NICE);
+	auto_close int fd = -1;
+	if (setpriority(PRIO_PROCESS, 0, NICE) == 0 && setsid() > 0)
+		fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, text, (size_t)n) < 0)
+		log_info("no precedence over other sessions", "error", strerror(errno));
+}
+
 static int open_ground(struct core *c, struct err *e)
 {
 	const struct config *cf = c->args->config;
@@ -269,6 +286,7 @@ static int open_ground(struct core *c, struct err *e)
 		ret = cgroups_enter_helpers(c->g.cgroups, e);
 	if (ret < 0)
 		return ret;
+	take_precedence();
 	size_t n;
 	const int *procs = cgroups_home_procs(c->g.cgroups, &n);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,7 +90,6 @@ static int child_main(void *arg)
 		return child_fail(a, "take a part of the file descriptors");
 	for (int sig = 1; sig < NSIG; sig++)
 		sigaction(sig, &dfl, NULL);
-	setsid();
 	for (size_t i = 0; p->leave_cgroup && i < g->n_home_procs; i++)
 		if (write(g->slot + SLOT_HOME + (int)i, "0", 1) < 0)
 			return child_fail(a, "leave the core's cgroup");
@@ -106,6 +106,9 @@ static int child_main(void *arg)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	char *const *argv = (char *const *)(uintptr_t)p->argv;
 	char *const *envp = (char *const *)(uintptr_t)p->envp;
+	/* Until here it has the core's share of the CPU, since the core waits for it. */
+	setpriority(PRIO_PROCESS, 0, 0);
+	setsid();
 	if (p->exe_fd >= 0)
 		syscall(SYS_execveat, g->slot + SLOT_EXE, "", argv, envp, AT_EMPTY_PATH);
 	else

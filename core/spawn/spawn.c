@@ -35,7 +35,7 @@ struct spawner {
 	struct list queue, started;	/* started: oldest first */
 	struct child_ground ground;
 	struct loop_timer sweep;
-	struct loop_defer next;
+	struct loop_timer next;
 	uint64_t sweep_ms;
 	pid_t stranger;		/* the oldest unknown zombie, and since when */
 	int64_t stranger_ns;
@@ -355,19 +355,29 @@ static void start(struct spawn *sp)
 		loop_timer_start(&sp->slow, s->loop, sp->pool, SLOW_MS, 0, handle_slow, sp);
 }
 
-static void handle_next(struct loop_defer *d)
+static struct spawn *next(struct spawner *s)
 {
-	struct spawner *s = d->data;
 	struct spawn *sp;
 	list_for_each(sp, &s->queue, link)
 		if (sp->plan.uncounted || s->running < s->limit)
-			start(sp);
+			return sp;
+	return NULL;
+}
+
+/* One a pass: until its child has exec'd, all else waits. */
+static void handle_next(struct loop_timer *t)
+{
+	struct spawner *s = t->data;
+	struct spawn *sp = next(s);
+	if (sp)
+		start(sp);
+	start_waiting(s);
 }
 
 static void start_waiting(struct spawner *s)
 {
-	if (!list_empty(&s->queue))
-		loop_defer(s->loop, &s->next, handle_next, s);
+	if (next(s))
+		loop_timer_start(&s->next, s->loop, s->pool, 0, 0, handle_next, s);
 }
 
 static void release_spawn(struct pool_res *r)
@@ -501,7 +511,7 @@ static void sweep_every(struct spawner *s, uint64_t ms)
 static void release_spawner(struct pool_res *r)
 {
 	struct spawner *s = container_of(r, struct spawner, res);
-	loop_defer_cancel(&s->next);
+	loop_timer_stop(&s->next);
 	child_ground_finish(&s->ground);
 }
 

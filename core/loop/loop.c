@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,13 +73,27 @@ static void run_deferred(struct loop *l)
 	}
 }
 
+/* Four buckets each time the lag doubles. */
+static int lag_bucket(uint64_t us)
+{
+	if (us < 4)
+		return (int)us;
+	int doubled = 61 - __builtin_clzll(us);	/* how often, since 4 */
+	return 4 * doubled + (int)(us >> doubled);
+}
+
+static uint64_t lag_least(int bucket)
+{
+	return bucket < 4 ? (uint64_t)bucket : (uint64_t)(4 + bucket % 4) << (bucket / 4 - 1);
+}
+
 static void note_lag(struct loop *l)
 {
 	if (!l->woke_ns)
 		return;
 	int64_t us = (clock_mono_ns() - l->woke_ns) / 1000;
 	l->woke_ns = 0;
-	int bucket = us < 2 ? 0 : (int)(4 * log2((double)us));
+	int bucket = lag_bucket((uint64_t)us);
 	l->lag[bucket < LAG_BUCKETS ? bucket : LAG_BUCKETS - 1]++;
 	l->passes++;
 	if (us > SLOW_PASS_MS * 1000)
@@ -520,7 +533,7 @@ uint64_t loop_lag_us(const struct loop *l, double q)
 	for (int i = 0; i < LAG_BUCKETS; i++) {
 		seen += l->lag[i];
 		if (seen > want || (seen == l->passes && seen))
-			return (uint64_t)exp2((i + 1) / 4.0);
+			return lag_least(i + 1);
 	}
 	return 0;
 }

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +31,7 @@
 #include "core/loop/loop.h"
 #include "core/main/holder.h"
 #include "core/main/notify.h"
+#include "core/main/precedence.h"
 #include "core/model/model.h"
 #include "core/oci/oci.h"
 #include "core/op/fault.h"
@@ -42,7 +42,7 @@
 #include "core/spawn/spawn.h"
 #include "core/store/store.h"
 
-enum { NICE = -15, HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 128 << 10 };
+enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 128 << 10 };
 
 struct core {
 	const struct core_args *args;
@@ -137,7 +137,9 @@ static void handle_keeper_lost(void *data)
 	const char *keeper = pool_printf(c->pool, "%s/crisp-keeper", c->args->config->libexec_dir);
 	if (c->g.cgroups)
 		cgroups_exit_helpers(c->g.cgroups);
+	precedence_give_back();
 	keep_revive(c->g.keep, keeper, c->args->keeper_argv, &e);
+	precedence_take();
 	log_error("going on without a keeper", "error", err_text(&e));
 }
 
@@ -253,22 +255,6 @@ static void open_plugins(struct core *c)
 				cf->network_options_json);
 }
 
-/*
- * What all others wait for shall not wait for a CPU behind what it has started itself: a pass, and
- * in it the moment between clone and exec of a program, is short.  The spawner takes the precedence
- * from each program.  Where a session has a share of its own (sched_autogroup), that is what counts.
- */
-static void take_precedence(void)
-{
-	char text[8];
-	int n = snprintf(text, sizeof(text), "%d", NICE);
-	auto_close int fd = -1;
-	if (setpriority(PRIO_PROCESS, 0, NICE) == 0 && setsid() > 0)
-		fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, text, (size_t)n) < 0)
-		log_info("no precedence over other sessions", "error", strerror(errno));
-}
-
 static int open_ground(struct core *c, struct err *e)
 {
 	const struct config *cf = c->args->config;
@@ -286,7 +272,7 @@ static int open_ground(struct core *c, struct err *e)
 		ret = cgroups_enter_helpers(c->g.cgroups, e);
 	if (ret < 0)
 		return ret;
-	take_precedence();
+	precedence_take();
 	size_t n;
 	const int *procs = cgroups_home_procs(c->g.cgroups, &n);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -416,6 +402,7 @@ static void rest(struct core *c)
 	if (c->g.cgroups && cgroups_kill_helpers(c->g.cgroups, HELPERS_WAIT_MS, &e) < 0)
 		log_warn("a helper runs on", "error", err_text(&e));
 	log_info("containers run on, and a keeper with them");
+	precedence_give_back();
 	keep_rest(c->g.keep, pool_printf(c->pool, "%s/crisp-keeper", dir), c->args->keeper_argv,
 		  c->code);
 }

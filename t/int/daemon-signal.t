@@ -6,6 +6,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import *
 
 begin()
+os.setpriority(os.PRIO_PROCESS, 0, 0)
 d = Daemon(fresh={"archetype": "cli"}).start()
 del d.handlers["fresh"]	# its folder stays, and is no leak
 d.stop()
@@ -40,6 +41,30 @@ def flows(name):
 
 
 was = look()
+
+
+def nice_of(pid):
+    try:
+        return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[16])
+    except OSError:
+        return None
+
+
+def precedence(name, own=-15, keeper=0):
+    """Has the core its nice value, and nobody else: helpers, containers, what runs in them?"""
+    ctr = d.started(stay["cli"][0], f"nice{own}{name}".replace(" ", ""), "deaf")
+    x = d.begin("ExecSync", {"container_id": ctr, "cmd": ["sleep", "1000"]})
+    everyone = lambda: [int(p) for p in os.listdir("/proc") if p.isdigit() and d.ours(p) and alive(int(p))]
+    until(lambda: any("1000" in cmdline(p) for p in everyone()), "the exec")
+    wanted = {d.core(): own, d.keeper_pid(): keeper}
+    pids = everyone() + [c["pid"] for c in map(d.ctr, d.ctrs()) if c["pid"]]
+    wrong = [(cmdline(p)[:3], nice_of(p)) for p in pids if nice_of(p) not in (None, wanted.get(p, 0))]
+    x.leave()
+    d.call("RemoveContainer", {"container_id": ctr})
+    ok(len(pids) > 6 and not wrong, f"{name}: the core takes precedence, and nobody inherits it", wrong)
+
+
+precedence("first start")
 
 # -- SIGHUP --
 
@@ -85,6 +110,7 @@ d.keeper.send_signal(signal.SIGUSR2)
 new = d.next_core(old)
 ok(new != old, "SIGUSR2: another core")
 same("the same pods and containers")
+precedence("SIGUSR2")
 
 # -- SIGTERM, and by hand again --
 
@@ -98,6 +124,7 @@ for round in 1, 2:
     d.start()
     same("started by hand: the same pods and containers")
     flows("started by hand")
+    precedence("started by hand")
     c = d.wait_exit(ctr)
     ok((c["exit_code"], c["reason"]) == (42, "Error"), "the exit code of one that ended " + ("later", "meanwhile")[round - 1], c)
     new = d.started(stay["cli"][0], f"new{round}", "deaf")
@@ -116,6 +143,7 @@ same("the same pods and containers")
 flows("the keeper killed")
 c = d.wait_exit(ctr)
 ok((c["exit_code"], c["reason"]) == (43, "Error"), "the exit code of one that ends later", c)
+precedence("the keeper killed")
 d.kill_core()
 same("and the new core killed: the same again")
 
@@ -128,7 +156,7 @@ os.kill(keeper, signal.SIGKILL)
 until(lambda: not alive(keeper), "the keeper to die")
 os.kill(core, signal.SIGKILL)
 until(lambda: not alive(core), "the core to die")
-d.start()
+d.start(preexec_fn=lambda: os.nice(3))
 now = look()
 ok({a: v[:1] + v[3:] for a, v in now.items()} == {a: v[:1] + v[3:] for a, v in was.items()},
    "keeper and core killed: pods and created containers are as they were", (was, now))
@@ -136,6 +164,7 @@ for a, (pod, w, idle) in stay.items():
     c = d.ctr(w)
     # Nobody held its pipe: it may have died of that, with a code that nobody could see.
     ok(c["state"] == "CONTAINER_RUNNING" or c["reason"] in ("Unknown", "Error"), f"{a}: a writer is told of truly", c)
+precedence("with a nice value of the operator's own", 3, 3)
 d.remove_all()
 ok(not d.pods() and not d.ctrs(), "all can be removed")
 

@@ -350,7 +350,7 @@ static void release(struct pool_res *r)
 	forget_ours(container_of(r, struct cgroups, res));
 }
 
-/* crun and runc move containers and execs to the container's cgroup in every hierarchy there
+/* Engines move containers and execs to the container's cgroup in every hierarchy there
  * is; pids is the one that no engine leaves out. */
 static struct hierarchy *choose_helpers(struct cgroups *cg)
 {

@@ -25,7 +25,10 @@
 
 enum { DROPINS_MAX = 256, SET_DEPTH_MAX = 8 };
 
-static const char *const shipped_engines[] = { "crun", "runc", "gvisor", "kata", "shimv2", "fake" };
+/* Handlers where none is configured, each of the engine of its name; the first is the default.
+ * Which they are is for the build to say. */
+static const char *const default_handlers[] = { DEFAULT_HANDLERS };
+enum { N_DEFAULT_HANDLERS = sizeof(default_handlers) / sizeof(*default_handlers) };
 
 struct layers {
 	struct pool *pool;
@@ -182,21 +185,20 @@ static bool is_engine(struct pool *p, const struct config *c, const char *name)
 {
 	if (!schema_is_engine_name(name))
 		return false;
-	for (size_t i = 0; i < sizeof(shipped_engines) / sizeof(*shipped_engines); i++)
-		if (!strcmp(name, shipped_engines[i]))
+	for (size_t i = 0; i < N_DEFAULT_HANDLERS; i++)
+		if (!strcmp(name, default_handlers[i]))
 			return true;
 	return access(pool_printf(p, "%s/%s.so", c->engine_dir, name), F_OK) == 0;
 }
 
-/* With none configured crun and runc are there by themselves; an engine named as default
- * needs no handler entry. */
+/* An engine named as default needs no handler entry. */
 static int default_engines(struct pool *p, struct config *c, struct tree *merged, struct err *e)
 {
-	default_to(&c->engine_default, "crun");
+	default_to(&c->engine_default, default_handlers[0]);
 	if (!c->handlers) {
-		c->handlers = pool_alloc(p, 3 * sizeof(*c->handlers));
-		add_handler(c, "crun");
-		add_handler(c, "runc");
+		c->handlers = pool_alloc(p, (N_DEFAULT_HANDLERS + 1) * sizeof(*c->handlers));
+		for (size_t i = 0; i < N_DEFAULT_HANDLERS; i++)
+			add_handler(c, default_handlers[i]);
 	}
 	if (config_handler(c, c->engine_default))
 		return 0;

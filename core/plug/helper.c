@@ -53,7 +53,7 @@ static int seal(const char *path)
 			return fail(n ? strerror(errno) : "the file shrank");
 		left -= n;
 	}
-	/* Exactly these four: crun takes nothing else for a copy that is safe to run from. */
+	/* Exactly these four: some programs take nothing else for a copy that is safe to run from. */
 	if (fcntl(SEAL_FD, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) <
 	    0)
 		return fail(strerror(errno));

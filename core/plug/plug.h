@@ -17,7 +17,7 @@
  * Every plug_*() call copies its arguments, never fails at once and never calls back from inside
  * itself.  The host holds the deadline: an engine that doesn't answer is answered for, with
  * -ETIMEDOUT, and the programs that it has started for the call are killed.  Messages begin with
- * handler and operation: "crun: create: ...".
+ * handler and operation: "HANDLER: create: ...".
  */
 #include <stdbool.h>
 #include <stddef.h>

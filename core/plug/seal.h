@@ -1,8 +1,8 @@
 #pragma once
 /*
  * Programs copied into sealed memory once and run from there by all: nobody can change them under
- * a running container's feet (crun and runc then skip the copy that they would make of themselves
- * at each start), and the file on disk is not read again.
+ * a running container's feet (runtimes then skip the copy that they would make of themselves at each
+ * start), and the file on disk is not read again.
  *
  * The copy is made by crisp-plug.  A file that has changed (device, inode, size or mtime) is copied
  * anew at its next use.  A script is no copy: it runs from its path.

@@ -50,6 +50,15 @@ try:
     counts("a whole file that is skipped", "2 passed, 0 failed", 0, good, "echo '1..0 # SKIP not here'\n")
     counts("nothing at all is no success", "0 passed, 0 failed", 1, "echo '1..0 # SKIP not here'\n")
 
+    def engines(text):
+        with open(f"{top}/x.c", "w") as f:
+            f.write(text)
+        return subprocess.run(["tools/check-engines", os.path.abspath(f"{top}/x.c")], capture_output=True, text=True)
+
+    ok(engines("int truncate(func); /* encrunched */\n").returncode == 0, "no engine is named where none is")
+    for text in 'if (!strcmp(name, "runc"))', "/* as gVisor does */", "kata_start();", "x = CRUN;":
+        ok(engines(f"\n{text}\n").returncode == 1 and "x.c:2:" in engines(f"\n{text}\n").stdout, f"one is found in {text}")
+
     sanitized = "asan" in BUILD
     for fault, says in (("none", ""), ("leak", "LeakSanitizer"), ("overflow", "heap-buffer-overflow"),
                         ("undefined", "signed integer overflow")):

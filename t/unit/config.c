@@ -149,8 +149,10 @@ static void test_layers(void)
 	ok(c && !strcmp(config_handler(c, "")->options_json, "{\"delay_ms\":5}"),
 	   "nested --set merge");
 	ok(c && strstr(c->network_options_json, "[\"10.9.0.0/24\"]"), "a list by --set");
-	const char *fake[] = { "engines.default=fake", NULL };
+	const char *fake[] = { "engines.default=fake", pool_printf(pool, "engine_dir=%s", dir), NULL };
+	const char *plugin = put("fake.so", "");
 	c = load(file, fake);
+	unlink(plugin);
 	ok(c && c->n_handlers == 3 && !strcmp(config_handler(c, "")->engine, "fake"),
 	   "an engine as default needs no handler entry");
 	put("conf.d/10-a.yaml", "log: {level: 5}\n");

@@ -261,57 +261,6 @@ int model_reopen_log(struct model *m, const char *id, struct err *e)
 	return conlog_reopen(c->log, e);
 }
 
-/* -- waiting -- */
-
-void wait_done(struct model_wait *w, const char *id)
-{
-	w->done(w, 0, id, NULL);
-}
-
-void wait_fail(struct model_wait *w, const char *id, struct err *e)
-{
-	w->done(w, -e->code, id, e);
-}
-
-static void handle_op_end(struct op_waiter *ow, int ret, const struct err *e)
-{
-	struct model_wait *w = container_of(ow, struct model_wait, op);
-	if (w->claim && ret == 0)
-		*w->claim = false;
-	w->claim = NULL;
-	w->done(w, ret, w->id, e);
-}
-
-void wait_op(struct model_wait *w, struct op *op, const char *id)
-{
-	if (!op) {
-		wait_done(w, id);
-		return;
-	}
-	w->id = id;
-	op_join(op, &w->op, handle_op_end, NULL);
-}
-
-static void handle_then(struct op_waiter *ow, int ret, const struct err *e)
-{
-	struct model_wait *w = container_of(ow, struct model_wait, op);
-	w->again(w);
-}
-
-void wait_then(struct model_wait *w, struct op *op, void (*again)(struct model_wait *w))
-{
-	w->again = again;
-	op_join(op, &w->op, handle_then, NULL);
-}
-
-void model_leave(struct model_wait *w)
-{
-	op_leave(&w->op);
-	if (w->claim)
-		*w->claim = true;
-	w->claim = NULL;
-}
-
 /* -- protobuf in pools -- */
 
 static void *alloc_in_pool(void *pool, size_t n)

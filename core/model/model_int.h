@@ -3,8 +3,9 @@
 #include "core/model/model.h"
 #include "core/plug/plug.h"
 
-/* How long an engine may take for one operation, and a whole operation of ours. */
-enum { ENGINE_TIMEOUT_MS = 60000, NET_TIMEOUT_MS = 60000, WORK_TIMEOUT_MS = 30000, OP_TIMEOUT_MS = 230000 };
+/* How long an engine may take for one operation, or to take one back that has failed already, and a
+ * whole operation of ours. */
+enum { ENGINE_TIMEOUT_MS = 60000, ENGINE_UNDO_MS = 20000, NET_TIMEOUT_MS = 60000, WORK_TIMEOUT_MS = 30000, OP_TIMEOUT_MS = 230000 };
 
 /* -- objects (model.c) -- */
 
@@ -30,7 +31,8 @@ void wait_fail(struct model_wait *w, const char *id, struct err *e);
 void wait_done(struct model_wait *w, const char *id);
 /* Follow op (may be NULL: done at once) and answer w at its end. */
 void wait_op(struct model_wait *w, struct op *op, const char *id);
-/* When op has ended, whatever its result, call again(w). */
+/* When op has ended, whatever its result, call again(w): also if the caller has left by then, with
+ * a waiter of the model's own.  w->model, id and arg are set. */
 void wait_then(struct model_wait *w, struct op *op, void (*again)(struct model_wait *w));
 
 /* Protobuf in pools. */
@@ -64,6 +66,8 @@ struct spawn;
 int step_engine(struct op *op, struct plug_call *call);
 int step_net(struct op *op, struct net_call *call);
 int step_spawn(struct op *op, struct spawn *sp);
+/* Of an engine's delete: shorter where what it is to delete has not become. */
+uint64_t delete_timeout_ms(const struct op *op);
 /* op_wake, with the words of e. */
 void step_wake(struct op *op, int ret, const struct err *e);
 /* The callback of a crisp-work run that has no result but success. */

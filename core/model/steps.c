@@ -32,6 +32,11 @@ int step_engine(struct op *op, struct plug_call *call)
 	return wait_for(op, call, abort_engine);
 }
 
+uint64_t delete_timeout_ms(const struct op *op)
+{
+	return op->state == OP_STATE_UNDOING ? ENGINE_UNDO_MS : ENGINE_TIMEOUT_MS;
+}
+
 int step_net(struct op *op, struct net_call *call)
 {
 	return wait_for(op, call, abort_net);

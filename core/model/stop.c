@@ -152,7 +152,7 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 static int engine_delete(struct op *op)
 {
 	struct container *c = op->data;
-	return step_engine(op, plug_delete(c->pod->handler, c->pod->id, c->id, true, ENGINE_TIMEOUT_MS,
+	return step_engine(op, plug_delete(c->pod->handler, c->pod->id, c->id, true, delete_timeout_ms(op),
 					   handle_deleted, op));
 }
 

@@ -78,7 +78,7 @@ static void create_failed(struct act *a, int err, const char *msg)
 static void create_done(struct act *a)
 {
 	act_done(a, &(struct crisp_result){
-		.size = sizeof(struct crisp_result), .pid = a->task->pid, .exit_source = CRISP_EXIT_BY_ENGINE,
+		.size = sizeof(struct crisp_result), .pid = a->task->process.pid, .exit_source = CRISP_EXIT_BY_ENGINE,
 	});
 }
 
@@ -105,7 +105,8 @@ static void handle_created(void *data, const struct reply *r)
 		create_failed(a, r->code ? reply_errno(r) : -EIO, r->code ? r->msg : "the reply can't be read");
 		return;
 	}
-	t->pid = (int32_t)p->pid;
+	t->process = process_of((int32_t)p->pid);
+	task_save(t);
 	protobuf_c_message_free_unpacked(&p->base, NULL);
 	if (task_is_sandbox(t)) {
 		Shim__ProcessRequest rq = SHIM__PROCESS_REQUEST__INIT;
@@ -199,9 +200,9 @@ static void delete_over(struct act *a)
 	}
 }
 
-static void handle_forced(void *data, bool ok)
+static void handle_forced(void *data)
 {
-	delete_over(data);	/* the log has it, if it failed; nobody could do more */
+	delete_over(data);
 }
 
 /* A shim may refuse to delete what it has made half: then its program is to clean up. */
@@ -214,7 +215,7 @@ static void handle_deleted(void *data, const struct reply *r)
 	else if (err == -EHOSTDOWN)
 		task_await(a->task, a, delete_on);
 	else if (err != -ETIMEDOUT && a->flags & CRISP_ARG_FORCE)
-		shim_delete(a->inst, a->id, a->task->bundle, handle_forced, a);
+		task_clean(a->task, handle_forced, a);
 	else
 		act_reply(a, r);
 }
@@ -224,7 +225,7 @@ static void handle_killed(void *data, const struct reply *r)
 {
 	struct act *a = data;
 	struct task *t = a->task;
-	if (reply_errno(r) == -ENOENT && t->state == TASK_LIVE && !t->pid)
+	if (reply_errno(r) == -ENOENT && t->state == TASK_LIVE && !t->process.pid)
 		t->state = TASK_ENDED;
 	if (t->state == TASK_LIVE)
 		task_await(t, a, delete_on);
@@ -296,6 +297,7 @@ int life_delete(struct crisp_instance *i, struct crisp_req *r, const struct cris
 		return 0;
 	}
 	t = a->task = task_new(i, args->id, s.sandbox, s.bundle);
+	t->process = s.process;
 	t->deleting = true;
 	task_open_log(t, !s.address[0]);
 	if (s.address[0])
@@ -328,14 +330,14 @@ static void attached(struct act *a, const Shim__StateResponse *st)
 	struct task *t = a->task;
 	struct crisp_result res = { .size = sizeof(res), .status = status_of(st->status), .wait_status = -1,
 				    .exit_source = CRISP_EXIT_BY_ENGINE };
-	t->pid = (int32_t)st->pid;
+	t->process = process_of((int32_t)st->pid);
 	if (res.status == CRISP_STATUS_STOPPED) {
 		t->state = TASK_ENDED;
 		res.wait_status = wait_status_of(st->exit_status);
 		res.exited_at_ns = time_ns(st->exited_at);
 	} else {
 		struct task *s = task_find(a->inst, t->sandbox);
-		res.pid = t->pid;
+		res.pid = t->process.pid;
 		task_wait(t);
 		if (s && s->state == TASK_ENDED)
 			task_kill(t);	/* nobody was there to do so at once */
@@ -376,6 +378,7 @@ int life_attach(struct crisp_instance *i, struct crisp_req *r, const struct cris
 		return -ENOENT;
 	struct act *a = act_new(i, r, (const struct crisp_args *)args);
 	struct task *t = a->task = task_new(i, args->id, s.sandbox, s.bundle);
+	t->process = s.process;
 	task_open_log(t, false);
 	struct link *l = link_get(i, s.address, s.version);
 	if (!l) {

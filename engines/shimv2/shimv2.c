@@ -55,6 +55,7 @@ void act_end(struct act *a, int err, const char *msg)
 
 static void shim_close(struct crisp_instance *i)
 {
+	cleans_free(i);
 	starts_free(i);
 	while (i->tasks)
 		task_free(i->tasks);

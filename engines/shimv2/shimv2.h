@@ -8,6 +8,7 @@
  *	options.c	the handler's options
  *	spec.c		the last touch on a spec: what shims read in annotations
  *	start.c		`start` and `delete`, the two commands of a shim's program
+ *	clean.c		what a dead shim has left
  *	link.c		ttrpc: a connection to a shim, the calls under way on it
  *	task.c		containers and sandboxes as the shims have them; what happens to a lost shim's
  *	life.c		operations that make and unmake tasks, and find them again
@@ -86,6 +87,7 @@ struct crisp_instance {
 	struct task *tasks;
 	struct act *acts;
 	struct start *starts;
+	struct clean *cleans;
 	struct events *events;
 	/* which start the program takes: for this file, as it was then */
 	struct { uint64_t dev, ino, mtime_ns; bool legacy, known; } generation;
@@ -180,10 +182,24 @@ typedef void start_cb(void *data, int err, const char *msg, const char *address,
  * be NULL.  cb comes once, never from inside. */
 void shim_start(struct crisp_instance *i, const char *id, const char *bundle, const struct crisp_rootfs *root,
 		int64_t deadline_ns, start_cb *cb, void *data);
-/* Run `delete`: kills and unmakes what a shim that is no more has left.  ok: it said so. */
-typedef void delete_cb(void *data, bool ok);
-void shim_delete(struct crisp_instance *i, const char *id, const char *bundle, delete_cb *cb, void *data);
+/* Run `delete`: kills and unmakes what a shim that is no more has left.  A failure is logged. */
+typedef void clean_cb(void *data);
+void shim_delete(struct crisp_instance *i, const char *id, const char *bundle, clean_cb *cb, void *data);
 void starts_free(struct crisp_instance *i);
+
+/* -- clean.c -- */
+
+/* A process of the host; start 0: none. */
+struct process {
+	int32_t pid;
+	uint64_t start;
+};
+struct process process_of(int32_t pid);
+/* Unmake what the dead shim of id has left; left is killed if it outlives that.  cb comes once, never
+ * from inside. */
+void clean_up(struct crisp_instance *i, const char *id, const char *bundle, struct process left, clean_cb *cb,
+	      void *data);
+void cleans_free(struct crisp_instance *i);
 
 /* -- task.c -- */
 
@@ -201,7 +217,7 @@ struct task {
 	char *id, *sandbox, *bundle;	/* sandbox: the pod; the same as id for the pod's own */
 	struct link *link;		/* NULL when LOST or GONE */
 	enum task_state state;
-	int32_t pid;
+	struct process process;		/* on the host; a guest's containers all have the sandbox's */
 	int wait_status;
 	int64_t exited_at_ns;
 	bool deleting;			/* its end is nothing to tell */
@@ -224,10 +240,13 @@ void task_save(struct task *t);
 struct saved {
 	char sandbox[256], bundle[SHIM_PATH_MAX], address[SHIM_PATH_MAX];
 	int version;
+	struct process process;
 };
 int task_saved(struct crisp_instance *i, const char *id, struct saved *s);
 /* Its shim is dead: unmake what it has left, then it is GONE. */
 void task_fall(struct task *t);
+/* Unmake it without its shim; cb as clean_up() says. */
+void task_clean(struct task *t, clean_cb *cb, void *data);
 /* Ask for its end: it is LIVE. */
 void task_wait(struct task *t);
 /* Kill all that is in it; its end is told by Wait. */

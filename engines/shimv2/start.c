@@ -37,7 +37,7 @@ struct start {
 	char *shm_target;
 	char address[SHIM_PATH_MAX], ttrpc[SHIM_PATH_MAX + 32], program[SHIM_PATH_MAX];
 	start_cb *started;
-	delete_cb *deleted;
+	clean_cb *deleted;
 	void *data;
 };
 
@@ -327,12 +327,12 @@ void shim_start(struct crisp_instance *i, const char *id, const char *bundle, co
 
 /* -- `delete` -- */
 
-static void delete_over(struct start *s, bool ok)
+static void delete_over(struct start *s)
 {
-	delete_cb *cb = s->deleted;
+	clean_cb *cb = s->deleted;
 	void *data = s->data;
 	start_free(s);
-	cb(data, ok);
+	cb(data);
 }
 
 static void handle_deleted(void *data, const struct crisp_spawn_result *r)
@@ -346,15 +346,15 @@ static void handle_deleted(void *data, const struct crisp_spawn_result *r)
 	if (!ok)
 		h->log(h, CRISP_LOG_WARN, "a shim's clean-up failed",
 		       (const char *const[]){ "id", s->id, "error", r->err ? r->msg : msg, NULL });
-	delete_over(s, ok);
+	delete_over(s);
 }
 
 static void handle_not_deleted(void *data)
 {
-	delete_over(data, false);
+	delete_over(data);
 }
 
-void shim_delete(struct crisp_instance *i, const char *id, const char *bundle, delete_cb *cb, void *data)
+void shim_delete(struct crisp_instance *i, const char *id, const char *bundle, clean_cb *cb, void *data)
 {
 	struct start *s = start_new(i, id, bundle);
 	struct command c = { 0 };

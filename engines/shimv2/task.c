@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,8 +160,9 @@ void task_wake(struct task *t)
 void task_save(struct task *t)
 {
 	char text[2 * SHIM_PATH_MAX + 400];
-	int n = snprintf(text, sizeof(text), "%s\n%s\n%d\n%s", t->sandbox, t->bundle, t->link ? t->link->version : 0,
-			 t->link ? t->link->address : "");
+	int n = snprintf(text, sizeof(text), "%s\n%s\n%d\n%s\n%d\n%" PRIu64, t->sandbox, t->bundle,
+			 t->link ? t->link->version : 0, t->link ? t->link->address : "", t->process.pid,
+			 t->process.start);
 	if (n < (int)sizeof(text))
 		t->inst->host->state_put(t->inst->host, t->id, text, (uint32_t)n);
 }
@@ -172,13 +174,15 @@ int task_saved(struct crisp_instance *i, const char *id, struct saved *s)
 	if (n < 0)
 		return n;
 	text[n] = 0;
-	const char *sandbox = strsep(&at, "\n"), *bundle = strsep(&at, "\n"), *version = strsep(&at, "\n");
-	if (!version || !at)
+	const char *sandbox = strsep(&at, "\n"), *bundle = strsep(&at, "\n"), *version = strsep(&at, "\n"),
+		   *address = strsep(&at, "\n"), *pid = strsep(&at, "\n");
+	if (!address)
 		return -EINVAL;
 	s->version = atoi(version);
 	snprintf(s->sandbox, sizeof(s->sandbox), "%s", sandbox);
 	snprintf(s->bundle, sizeof(s->bundle), "%s", bundle);
-	snprintf(s->address, sizeof(s->address), "%s", at);
+	snprintf(s->address, sizeof(s->address), "%s", address);
+	s->process = (struct process){ .pid = pid ? atoi(pid) : 0, .start = at ? strtoull(at, NULL, 10) : 0 };
 	return 0;
 }
 
@@ -373,7 +377,7 @@ void exec_wait(struct task *t, const char *exec_id)
 
 /* -- a shim is dead -- */
 
-static void handle_unmade(void *data, bool ok)
+static void handle_unmade(void *data)
 {
 	struct task *t = data;
 	struct crisp_instance *i = t->inst;
@@ -388,10 +392,20 @@ static void handle_unmade(void *data, bool ok)
 	free(sandbox);
 }
 
+/* The sandbox's process is all of the pod: only its own end is to take it along. */
+void task_clean(struct task *t, clean_cb *cb, void *data)
+{
+	struct process none = { 0 };
+	struct saved s;
+	bool shared = !task_is_sandbox(t) && task_saved(t->inst, t->sandbox, &s) == 0 &&
+		      s.process.pid == t->process.pid;
+	clean_up(t->inst, t->id, t->bundle, shared ? none : t->process, cb, data);
+}
+
 void task_fall(struct task *t)
 {
 	t->state = TASK_LOST;
-	shim_delete(t->inst, t->id, t->bundle, handle_unmade, t);
+	task_clean(t, handle_unmade, t);
 }
 
 void tasks_lost(struct crisp_instance *i, struct link *l)

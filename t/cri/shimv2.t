@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # Containers in containerd's shims, of both generations: that of Debian's containerd, which is
 # started the old way, and the one of today's; and in gVisor's own.  The core and the shims die
-# under them.
+# under them.  SHIMS=old: without most of the newer one's.
 import glob, os, signal, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -205,7 +205,7 @@ def shim_dies(h):
     pids, where = [node.pid(a), node.pid(b)], sockets()
     began = time.monotonic()
     os.kill(shims()[0], signal.SIGKILL)
-    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
+    not_ready(pod)
     took = time.monotonic() - began
     say(f"{h}: a dead shim, its containers killed, after {took * 1000:.0f} ms")
     ok(all(state_of(c) == "CONTAINER_EXITED" for c in (a, b)) and not any(map(alive, pids)),
@@ -235,9 +235,18 @@ def pause_dies(h):
     c = node.started(pod, "c", "sleep", "100000")
     pause = [p for p in os.listdir("/proc") if p.isdigit() and cmdline(p)[:1] == ["/pause"] and stat_of(p)[0] == shims()[0]]
     os.kill(int(pause[0]), signal.SIGKILL)
-    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
+    not_ready(pod)
     ok(node.wait_exit(c).exit_code == 137, f"{h}: a sandbox without its first process takes the containers along", node.status(c))
     node.down(pod)
+
+
+def named(id):
+    """What runs with this id in its command line."""
+    return [cmdline(p) for p in os.listdir("/proc") if p.isdigit() and alive(p) and any(id in word for word in cmdline(p))]
+
+
+def not_ready(pod):
+    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
 
 
 def shim_of(id):
@@ -274,11 +283,33 @@ def gvisor(h):
     ok((st.exit_code, st.reason) == (255, "Unknown") and state_of(a) == "CONTAINER_RUNNING" and
        node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_READY,
        f"{h}: the death of a container's shim is that of the container alone", st)
+    ok(not named(e) and named(a), f"{h}: of which nothing is left when it is told", named(e))
+    sentry = node.pid(a)
     os.kill(shim_of(pod), signal.SIGKILL)
-    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
+    not_ready(pod)
     ok(node.wait_exit(a), f"{h}: the death of the pod's shim is that of the pod")
+    ok(until(lambda: not alive(sentry), "its end"), f"{h}: and of the guest's kernel")
     node.down(pod)
     ok(until(lambda: not shims(), "the shims' end"), f"{h}: all shims go with the pod")
+    # all of it while nobody looks
+    pod = node.run(f"both-{h}", h)
+    a = node.started(pod, "a", "sleep", "100000")
+    sentry, core = node.pid(a), node.core()
+    os.kill(core, signal.SIGSTOP)
+    for p in shims():
+        os.kill(p, signal.SIGKILL)
+    kill_core()
+    not_ready(pod)
+    ok(state_of(a) == "CONTAINER_EXITED" and not alive(sentry) and not named(a), f"{h}: shims that died together with the core")
+    node.down(pod)
+    # the kernel itself
+    pod = node.run(f"sentry-{h}", h)
+    a = node.started(pod, "a", "sleep", "100000")
+    os.kill(node.pid(a), signal.SIGKILL)
+    not_ready(pod)
+    ok(node.wait_exit(a).exit_code, f"{h}: a guest's kernel that dies ends the pod", node.status(a))
+    node.down(pod)
+    ok(until(lambda: not shims(), "the shims' end") and not named(pod), f"{h}: and all of it can be removed")
 
 
 node = Node(HANDLERS).start().load()
@@ -290,7 +321,7 @@ for h, words in ("oldest", "not found"), ("nowhere", "/nonexistent/containerd-sh
     code, text = node.refused("RunPodSandbox", config=node.pod_config(f"no-{h}"), runtime_handler=h)
     ok(code != "OK" and words in text, f"{h}: refused with the cause", text)
 ok(snapshot() == "", "what there is")
-for h in "old", "new":
+for h in os.environ.get("SHIMS", "old new").split():
     for part in life, ends, core_dies, shim_dies, pause_dies:
         part(h)
 

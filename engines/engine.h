@@ -1,8 +1,9 @@
 /*
- * The engine ABI of crisp, version 0.x: what a plugin that runs containers has to offer.
+ * The engine ABI of crisp, version 1: what a plugin that runs containers has to offer.
  *
  * A plugin is a shared object NAME.so ([a-z0-9_-]+) in the engine directory.  It exports one
- * symbol, crisp_engine_v0(), links nothing of crisp and needs no other header.
+ * symbol, crisp_engine_v1(), links nothing of crisp and needs no other header.  `engine-check`
+ * says whether it keeps to what is written here; docs/engines.md begins with an empty file.
  *
  *	host		crisp's core.  It owns ids, the OCI spec, rootfs and mounts, namespaces,
  *			cgroup paths, stdio, logs, deadlines, state and recovery.
@@ -28,11 +29,16 @@
  *     the other side.  Strings are UTF-8, NUL-terminated; NULL and "" both mean "not given".
  *  4. File descriptors in arguments are borrowed (dup to keep); those in results are given away.
  *     0 and negative numbers both mean "none".
- *  5. Every struct begins with its size as its writer knows it.  A struct only ever grows at its
- *     end; a missing tail reads as zeros.  Reserved bits are 0; an unknown bit in `flags` of a
- *     request is refused with -EINVAL.  CRISP_HAS(p, member) asks whether the writer knew it.
+ *  5. Every struct (but crisp_spawn_fd and crisp_spawn_blob) begins with its size as its writer
+ *     knows it.  A struct only ever grows at its end; a missing tail reads as zeros, an unknown
+ *     tail is passed over.  What is in this file and isn't marked with a minor is of 1.0, and may
+ *     be read without asking; for the rest CRISP_HAS(p, member) asks whether the writer knew it.
+ *     Reserved members and bits are 0.  The host sets no bit of a minor later than the plugin's;
+ *     a plugin that meets one it doesn't know may refuse with -EINVAL.
  *  6. Integers have fixed width.  Times are nanoseconds: *_at_ns on CLOCK_REALTIME, deadline_ns
- *     on CLOCK_MONOTONIC.
+ *     on CLOCK_MONOTONIC.  Sizes are bytes, signals and wait statuses as Linux numbers them.
+ *  7. At any moment the host may be gone without a word (kill -9): what must outlive it is the
+ *     plugin's to write down (state) or to give away (keep_fd), and attach() finds it again.
  *
  * ERRORS are negative errno values, of these classes; the words go into crisp_result.msg:
  *	-ENOENT no such container, exec or sandbox	-EEXIST it exists already
@@ -44,9 +50,11 @@
  * An error in the words of the engine names the cause alone: the host puts handler, operation and
  * container before it.
  *
- * VERSIONS.  The major is in the symbol's name; the minor grows when something is appended.
- * The host refuses a plugin of another major, and one whose `requires` names a host feature that
- * it lacks.  0.x may still change between minors; 1.0 will freeze it.
+ * VERSIONS.  The major is in the symbol's name and changes never: another one would be another
+ * symbol beside it.  The minor grows when something is appended: a member at the end of a struct,
+ * a slot at the end of the table, a bit.  So an old plugin runs in a new host, for ever, and a new
+ * plugin in an old host, which doesn't see what it doesn't know.  The host refuses a plugin of
+ * another major, and one whose `requires` names a host feature that it lacks.
  */
 #ifndef CRISP_ENGINE_H
 #define CRISP_ENGINE_H
@@ -59,8 +67,8 @@ extern "C" {
 #endif
 
 #define CRISP_ENGINE_MAGIC 0x31474e45u	/* "ENG1" */
-#define CRISP_ENGINE_MAJOR 0
-#define CRISP_ENGINE_MINOR 2
+#define CRISP_ENGINE_MAJOR 1
+#define CRISP_ENGINE_MINOR 0
 
 /* Does *p, by its own size, have this member?  And is a slot there to be called? */
 #define CRISP_HAS(p, member)                                                                       \
@@ -482,7 +490,9 @@ struct crisp_host {
 /* -------------------------------------------------------------------------------- operations */
 
 /*
- * The slots.  S: answers at once.  A: as rule 2 says.
+ * The slots.  S: answers at once.  A: as rule 2 says.  `->` names the members of crisp_result that
+ * count.  open, close, create, start and del must be there, with SANDBOX_OWN also sandbox_create
+ * and sandbox_delete.  A host need not have a use for every slot.
  */
 struct crisp_ops {
 	uint32_t size;
@@ -493,7 +503,10 @@ struct crisp_ops {
 	 * that may hang: whether the engine works is for probe() to say. */
 	int (*open)(const struct crisp_host *host, const char *options_json,
 		    struct crisp_instance **out, char *msg, uint32_t msg_cap);
-	/* S.  Nothing is under way.  Afterwards no callback comes. */
+	/* S.  The end of the instance, not of its containers: they go on, and attach() of a later
+	 * instance finds them.  Free what it has; operations that are still under way are
+	 * forgotten and need no done().  Programs, timers and watches end with it: none of their
+	 * callbacks comes any more, and the plugin calls nothing of this host again. */
 	void (*close)(struct crisp_instance *i);
 
 	/* A.  Does the engine work here?  -> version, caps, data = OCI features JSON when there is
@@ -504,8 +517,12 @@ struct crisp_ops {
 	int (*prepare_spec)(struct crisp_instance *i, struct crisp_req *r,
 			    const struct crisp_spec_args *a);
 
-	/* A.  With SANDBOX_OWN.  create -> pid, state.  stop leaves what status needs, delete
-	 * (FORCE) takes all; a missing one is -ENOENT.  attach -> status, pid, or -ENOENT. */
+	/* A.  With SANDBOX_OWN.  create -> pid, state; a failed one leaves nothing behind, or what
+	 * delete with FORCE removes.  stop ends all that runs in it and leaves what can be asked
+	 * about; delete with FORCE takes all, also what runs, and without it a running sandbox is
+	 * -EBUSY; a missing one is -ENOENT (with FORCE an engine may say 0).  attach -> status,
+	 * pid, or -ENOENT.  A sandbox that ends otherwise is told by host->sandbox_gone(), after
+	 * the ends of its containers. */
 	int (*sandbox_create)(struct crisp_instance *i, struct crisp_req *r,
 			      const struct crisp_sandbox_create_args *a);
 	int (*sandbox_stop)(struct crisp_instance *i, struct crisp_req *r,
@@ -514,43 +531,55 @@ struct crisp_ops {
 			      const struct crisp_args *a);
 	int (*sandbox_attach)(struct crisp_instance *i, struct crisp_req *r,
 			      const struct crisp_attach_args *a);
-	/* -> data = OCI-style stats JSON */
+	/* -> data = OCI-style stats JSON, of all that the sandbox uses */
 	int (*sandbox_stats)(struct crisp_instance *i, struct crisp_req *r,
 			     const struct crisp_args *a);
+	/* New limits for the sandbox as a whole. */
 	int (*sandbox_update)(struct crisp_instance *i, struct crisp_req *r,
 			      const struct crisp_update_args *a);
 
-	/* A.  Make the container, its process not yet running -> pid, exit_source, state.  A failed
-	 * create leaves nothing behind, or what delete with FORCE removes. */
+	/* A.  Make the container, its process not yet running -> pid, exit_source, state.  An id
+	 * that exists is -EEXIST (or -EIO in the engine's words), and the one that is there stays
+	 * as it was.  A failed create leaves nothing behind, or what delete with FORCE removes. */
 	int (*create)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_create_args *a);
-	/* A.  Let it run -> pid, if it has changed. */
+	/* A.  Let it run -> pid, if it has changed.  It may have ended before done() comes.  What
+	 * runs or has ended already is -EBUSY or -EIO. */
 	int (*start)(struct crisp_instance *i, struct crisp_req *r,
 		     const struct crisp_start_args *a);
-	/* A.  Send signo, with ALL to every process.  -ESRCH when it has ended.  NULL with
-	 * PID_IS_HOST: the host signals the pid by itself. */
+	/* A.  Send signo to the container's first process, to that of exec_id, or with ALL to every
+	 * process of the container.  One that is created and not started can be killed.  -ESRCH
+	 * when it has ended (0 from engines that can't tell), -ENOENT when there is none, -ENOSYS
+	 * for an exec_id where the host has its pid.  NULL with PID_IS_HOST: the host signals the
+	 * pid by itself. */
 	int (*kill)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_kill_args *a);
-	/* A.  Remove what has ended; with FORCE also what runs.  -ENOENT when there is none (with
-	 * FORCE an engine may say 0). */
+	/* A.  Remove what has ended; what runs is -EBUSY (or -EIO in the engine's words), with FORCE
+	 * it is killed and removed.  -ENOENT when there is none (with FORCE an engine may say 0).
+	 * After a delete with FORCE, whatever it answered, the host asks no more about the
+	 * container and drops its state.  Named so because C++ has taken the word. */
 	int (*del)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  Run a further process -> pid, exit_source.  done() comes when it runs.  A program
-	 * that can't be executed is -EINVAL or -EIO with words, and never an exit. */
+	/* A.  Run a further process -> pid, exit_source.  done() comes when it runs, and its end is
+	 * told after that: by the pid, or by host->exited() with its exec_id.  A program that
+	 * can't be executed is -EINVAL or -EIO with words, and never an exit. */
 	int (*exec)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_exec_args *a);
 	/* A.  Forget an exec that has ended.  NULL: nothing to forget. */
 	int (*exec_delete)(struct crisp_instance *i, struct crisp_req *r,
 			   const struct crisp_args *a);
-	/* A.  With TTY_ENGINE or STDIO_FIFO. */
+	/* A.  With TTY_ENGINE: the new size of the terminal, in characters. */
 	int (*resize)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_resize_args *a);
+	/* A.  With STDIO_FIFO: nothing more will be written to fifo_in; the process is to see its
+	 * end. */
 	int (*close_stdin)(struct crisp_instance *i, struct crisp_req *r,
 			   const struct crisp_args *a);
+	/* A.  New limits for a container; members that are missing stay as they are. */
 	int (*update)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_update_args *a);
 	/* A.  -> data = OCI-style stats JSON.  NULL with STATS_HOST_CGROUP. */
 	int (*stats)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  -> data = JSON array of pids on the host. */
 	int (*pids)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  Pausing what is paused is 0. */
+	/* A.  Pausing what is paused is 0, and so is resuming what runs. */
 	int (*pause)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	int (*resume)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  With CHECKPOINT.  restore is a create whose checkpoint_dir is given. */
@@ -559,7 +588,9 @@ struct crisp_ops {
 	int (*restore)(struct crisp_instance *i, struct crisp_req *r,
 		       const struct crisp_create_args *a);
 	/* A.  A new host meets an old container -> status (UNKNOWN: as its record says), pid,
-	 * wait_status; -ENOENT. */
+	 * wait_status; -ENOENT.  sandbox_attach comes before those of the pod's containers.  With
+	 * EXIT_BY_ENGINE its end is told from here on: by status STOPPED, or later by exited().
+	 * NULL: the host goes by its record of the pid. */
 	int (*attach)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_attach_args *a);
 	/* A.  Connect to a TCP port inside the sandbox -> fd.  NULL: the host dials in the
@@ -574,7 +605,7 @@ struct crisp_ops {
 	int (*diagnose)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 };
 
-/* What crisp_engine_v0() returns: constant, lives as long as the plugin is loaded. */
+/* What crisp_engine_v1() returns: constant, lives as long as the plugin is loaded. */
 struct crisp_engine {
 	uint32_t magic;			/* CRISP_ENGINE_MAGIC */
 	uint32_t size;
@@ -594,7 +625,7 @@ struct crisp_engine {
 
 /* The only exported symbol; build the rest with -fvisibility=hidden. */
 __attribute__((visibility("default")))
-const struct crisp_engine *crisp_engine_v0(void);
+const struct crisp_engine *crisp_engine_v1(void);
 
 #ifdef __cplusplus
 }

@@ -181,8 +181,6 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	/* It is dead; what the engine still knows of it must not keep the pod from going. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete the pause container", "pod", p->id, "error", err_text(e));
-	if (ret < 0)
-		plug_forget(p->handler, p->id);
 	char key[KEEP_KEY_MAX + 1];
 	struct err ce = { 0 };
 	if (cgroup_remove_made(p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), NULL, &ce) < 0)

@@ -141,8 +141,6 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	/* Its processes are gone; what the engine still believes must not keep the container. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete a container", "ctr", c->id, "error", err_text(e));
-	if (ret < 0)
-		plug_forget(c->pod->handler, c->id);
 	struct last_cgroup *l = pool_new_struct(op->pool, struct last_cgroup);
 	l->op = op;
 	op->abort_wait = NULL;	/* the engine's call is over */

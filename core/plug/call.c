@@ -50,7 +50,7 @@ struct plug_call {
 	struct err err;
 	plug_cb *cb;
 	void *data;
-	bool cancelled;
+	bool cancelled, force;
 };
 
 struct list *call_bonds(struct plug_call *c)
@@ -116,9 +116,21 @@ static void handle_tell(struct loop_defer *d)
 	handler_run_queue(h);
 }
 
+/* Is this the last that is asked about it?  A container with FORCE, whatever the engine said: its
+ * processes are gone, or another engine's business.  A sandbox that can't be deleted stays. */
+static bool is_last(const struct plug_call *c)
+{
+	if (c->op != PLUG_OP_DELETE && c->op != PLUG_OP_SANDBOX_DELETE)
+		return false;
+	bool gone = !c->err.code || c->err.code == ENOENT;
+	return gone || (c->op == PLUG_OP_DELETE && c->force && c->err.code != ECANCELED);
+}
+
 static void call_end(struct plug_call *c)
 {
 	c->state = CALL_STATE_ENDED;
+	if (is_last(c))
+		state_put(c->handler, c->id, NULL, 0);
 	list_del(&c->link);
 	c->handler->plug->calls--;
 	loop_timer_stop(&c->deadline);
@@ -188,6 +200,11 @@ static bool gives_state(enum plug_op op)
 static void take_result(struct plug_call *c, const struct crisp_result *from)
 {
 	struct crisp_result *r = &c->result;
+	if (from->size < offsetof(struct crisp_result, msg)) {
+		err_set(&c->err, EIO, "%s: %s: the engine's answer says that it has %u bytes",
+			c->handler->pub.name, op_shape(c->op)->name, from->size);
+		return;
+	}
 	memcpy(r, from, from->size < sizeof(*r) ? from->size : sizeof(*r));
 	r->size = sizeof(*r);
 	if (r->pidfd <= 0)
@@ -222,8 +239,6 @@ static void take_result(struct plug_call *c, const struct crisp_result *from)
 	}
 	if (r->state && gives_state(c->op))
 		state_put(c->handler, c->id, r->state, r->state_len);
-	if (c->op == PLUG_OP_DELETE || c->op == PLUG_OP_SANDBOX_DELETE)
-		state_put(c->handler, c->id, NULL, 0);
 }
 
 void call_done(struct crisp_req *req, const struct crisp_result *res)
@@ -410,6 +425,7 @@ struct plug_call *call_start(struct handler *h, enum plug_op op, const void *a, 
 	c->cb = cb;
 	c->data = data;
 	c->id = pool_strdup(p, head->id);
+	c->force = head->flags & CRISP_ARG_FORCE;
 	c->serial = pool_strdup(p, serial);
 	c->timeout_ms = timeout_ms ? timeout_ms : pl->opt.timeout_ms;
 	c->began_ns = clock_mono_ns();

@@ -410,11 +410,6 @@ int state_put(struct handler *h, const char *id, const void *data, size_t len)
 	return ret;
 }
 
-void plug_forget(struct plug_handler *h, const char *id)
-{
-	state_put(container_of(h, struct handler, pub), id, NULL, 0);
-}
-
 uint32_t state_load(struct handler *h, struct pool *p, const char *id, const void **data)
 {
 	char path[4096];
@@ -451,6 +446,87 @@ static int host_state_get(const struct crisp_host *abi, const char *id, void *to
 static const void *host_iface(const struct crisp_host *abi, const char *name)
 {
 	return NULL;	/* this host has no further services */
+}
+
+/* -- after close() -- */
+
+/* A plugin that still calls has kept the pointer of an instance that is no more. */
+static void late(const struct crisp_host *abi, const char *what)
+{
+	const struct plug_handler *h = &host_of(abi)->handler->pub;
+	log_warn("an engine called the host after its close", "engine", h->engine, "handler", h->name, "service",
+		 what);
+}
+
+static void late_exited(const struct crisp_host *abi, const char *id, const char *exec_id, int32_t wait_status,
+			int64_t at_ns)
+{
+	late(abi, "exited");
+}
+
+static void late_oom(const struct crisp_host *abi, const char *id)
+{
+	late(abi, "oom");
+}
+
+static void late_gone(const struct crisp_host *abi, const char *id, const char *reason)
+{
+	late(abi, "sandbox_gone");
+}
+
+static struct crisp_job *late_spawn(const struct crisp_host *abi, const struct crisp_spawn_plan *plan,
+				    crisp_spawn_cb *cb, void *data)
+{
+	late(abi, "spawn");
+	return NULL;
+}
+
+static struct crisp_watch *late_watch(const struct crisp_host *abi, int32_t fd, uint32_t events,
+				      void (*cb)(void *data, uint32_t events), void *data)
+{
+	late(abi, "watch_fd");
+	return NULL;
+}
+
+static struct crisp_timer *late_timer(const struct crisp_host *abi, uint64_t ms, void (*cb)(void *data), void *data)
+{
+	late(abi, "timer");
+	return NULL;
+}
+
+static struct crisp_timer *late_defer(const struct crisp_host *abi, void (*cb)(void *data), void *data)
+{
+	late(abi, "defer");
+	return NULL;
+}
+
+static int late_keep(const struct crisp_host *abi, const char *key, int32_t fd)
+{
+	late(abi, "keep_fd");
+	return -ENOENT;
+}
+
+static int late_key(const struct crisp_host *abi, const char *key)
+{
+	late(abi, "kept_fd or drop_fd");
+	return -ENOENT;
+}
+
+void host_shut(struct host *host)
+{
+	struct crisp_host *abi = &host->abi;
+	pool_destroy(host->pool);
+	host->pool = NULL;
+	map_free(&host->kept);
+	abi->exited = late_exited;
+	abi->oom = late_oom;
+	abi->sandbox_gone = late_gone;
+	abi->spawn = late_spawn;
+	abi->watch_fd = late_watch;
+	abi->timer = late_timer;
+	abi->defer = late_defer;
+	abi->keep_fd = late_keep;
+	abi->kept_fd = abi->drop_fd = late_key;
 }
 
 void host_init(struct host *host, struct handler *h)

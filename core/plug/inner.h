@@ -112,6 +112,8 @@ struct list *call_bonds(struct plug_call *c);
 /* -- host.c -- */
 
 void host_init(struct host *host, struct handler *h);
+/* The instance is closed: all that it has begun ends, and each service is dead from here on. */
+void host_shut(struct host *host);
 /* The plugin's code runs between these: for whom, and is it too long? */
 struct host_span {
 	struct host *host;

@@ -19,10 +19,10 @@ struct pool;
 struct spawner;
 
 struct module_kind {
-	const char *symbol;	/* "crisp_engine_v0" */
+	const char *symbol;	/* "crisp_engine_v1" */
 	uint32_t magic;
 	uint16_t major;
-	size_t min_size;	/* of the struct, of its first version */
+	size_t min_size;	/* of the struct, in its first version */
 };
 
 /* 0 for [a-z0-9_-]{1,64}. */

@@ -183,10 +183,11 @@ static void open_handler(struct handler *h)
 /* -- modules -- */
 
 static const struct module_kind engine_kind = {
-	.symbol = "crisp_engine_v0",
+	.symbol = "crisp_engine_v1",
 	.magic = CRISP_ENGINE_MAGIC,
 	.major = CRISP_ENGINE_MAJOR,
-	.min_size = sizeof(struct crisp_engine),	/* of 0.1 */
+	/* As it is in 1.0. */
+	.min_size = offsetof(struct crisp_engine, options_schema_json) + sizeof(char *),
 };
 
 static void handle_loaded(void *data, const void *desc, const struct err *e)
@@ -266,8 +267,7 @@ static void release_handler(struct handler *h)
 		host_leave(&span, "close");
 	}
 	h->inst = NULL;
-	pool_destroy(h->host.pool);
-	map_free(&h->host.kept);
+	host_shut(&h->host);
 }
 
 static struct handler *make_handler(struct plug *pl, const char *name, const char *engine,

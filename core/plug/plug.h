@@ -17,7 +17,8 @@
  * Every plug_*() call copies its arguments, never fails at once and never calls back from inside
  * itself.  The host holds the deadline: an engine that doesn't answer is answered for, with
  * -ETIMEDOUT, and the programs that it has started for the call are killed.  Messages begin with
- * handler and operation: "HANDLER: create: ...".
+ * handler and operation: "HANDLER: create: ...".  The state that an engine keeps for a container goes
+ * with a forced delete, whatever comes of it, that of a sandbox with one that has worked.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -191,9 +192,6 @@ struct plug_call *plug_resume(struct plug_handler *h, const char *sandbox, const
 struct plug_call *plug_attach(struct plug_handler *h, const struct crisp_attach_args *a,
 			      uint64_t timeout_ms, plug_cb *cb, void *data);
 
-/* The host is done with this id, whatever the engine said to its delete: the state that is kept on
- * disk for it goes. */
-void plug_forget(struct plug_handler *h, const char *id);
 /* Give up: the callback follows within 5 s, with -ECANCELED unless the end came first. */
 void plug_call_cancel(struct plug_call *c);
 /* "create", and how long it has been under way, for the dump. */

@@ -462,7 +462,7 @@ static const struct crisp_engine engine = {
 	.annotation_prefixes = (const char *const[]){ "fake.engine.", NULL },
 };
 
-const struct crisp_engine *crisp_engine_v0(void)
+const struct crisp_engine *crisp_engine_v1(void)
 {
 	return &engine;
 }

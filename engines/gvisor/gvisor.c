@@ -454,7 +454,7 @@ static const struct crisp_engine engine = {
 	.options_schema_json = GVISOR_OPTIONS,
 };
 
-const struct crisp_engine *crisp_engine_v0(void)
+const struct crisp_engine *crisp_engine_v1(void)
 {
 	return &engine;
 }

@@ -9,6 +9,6 @@ cc -std=c11 -Wall -Wextra -Wno-unused-parameter -Werror -shared -fPIC -fvisibili
 	-o "$dir/mini.so" "$dir/mini.c" 2>"$dir/err" && echo "ok 1 - the example compiles" ||
 	{ echo "not ok 1 - the example compiles"; sed 's/^/# /' "$dir/err"; }
 symbols=$(nm -D --defined-only "$dir/mini.so" 2>/dev/null | sed 's/.* //')
-[ "$symbols" = crisp_engine_v0 ] && echo "ok 2 - and exports one symbol" ||
+[ "$symbols" = crisp_engine_v1 ] && echo "ok 2 - and exports one symbol" ||
 	{ echo "not ok 2 - and exports one symbol"; echo "# $symbols"; }
 echo 1..2

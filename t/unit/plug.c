@@ -76,7 +76,7 @@ static void test_bad_files(void)
 	bench_plug(dir);
 	static const struct { const char *name, *says; } bad[] = {
 		{ "text", "file too short" }, { "open", "written by group or world" },
-		{ "network", "no symbol crisp_engine_v0" }, { "crash", "signal 11" },
+		{ "network", "no symbol crisp_engine_v1" }, { "crash", "signal 11" },
 		{ "foreign", "belongs to uid 65534" },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) - !root; i++) {
@@ -374,6 +374,27 @@ static void test_old(void)
 	ok(a.ret == -ENOSYS, "exec is not of its time: %s", a.err.msg);
 }
 
+/* What is kept on disk for a container goes with its last delete, however that ends. */
+static void test_state(void)
+{
+	struct plug_handler *h = bench_handler(
+		"keeps", "fake", "{\"rules\":[{\"op\":\"delete\",\"errno\":5,\"times\":2},"
+				 "{\"op\":\"delete\",\"hang\":true,\"skip\":2,\"times\":1}]}");
+	const char *path = pool_printf(bench.pool, "%s/engines/keeps/blob-s1", bench.dir);
+	struct answer a = create(h, "s1", "p1", "[]");
+	ok(a.ret == 0 && access(path, F_OK) == 0, "a container has state on disk");
+	ok(bench_simple(h, PLUG_OP_DELETE, "s1", 0).ret == -EIO && access(path, F_OK) == 0,
+	   "it stays when a delete without force fails");
+	ok(bench_simple(h, PLUG_OP_DELETE, "s1", CRISP_ARG_FORCE).ret == -EIO && access(path, F_OK) < 0,
+	   "and goes with a forced one that fails");
+	file_replace(AT_FDCWD, path, "x", 1, 0600, &a.err);
+	struct crisp_args forced = { .id = "s1", .flags = CRISP_ARG_FORCE };
+	ok(bench_ask_in(h, PLUG_OP_DELETE, &forced, NULL, 100).ret == -ETIMEDOUT && access(path, F_OK) < 0,
+	   "or hangs");
+	bench_simple(h, PLUG_OP_DELETE, "s1", CRISP_ARG_FORCE);
+	bench_wait(a.pidfd);
+}
+
 int main(void)
 {
 	bench_open();
@@ -387,6 +408,7 @@ int main(void)
 	test_sandbox("sandbox");
 	test_sandbox("tty");
 	test_restart();
+	test_state();
 	test_old();
 	bench_close();
 	return done();

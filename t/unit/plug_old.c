@@ -62,7 +62,7 @@ static int old_delete(struct crisp_instance *i, struct crisp_req *r, const struc
 
 enum { OLD_SIZE = offsetof(struct crisp_ops, exec) };
 
-const struct crisp_engine *crisp_engine_v0(void)
+const struct crisp_engine *crisp_engine_v1(void)
 {
 	static struct crisp_engine engine;
 	static const struct crisp_ops full = {
@@ -76,7 +76,7 @@ const struct crisp_engine *crisp_engine_v0(void)
 	engine = (struct crisp_engine){ .magic = CRISP_ENGINE_MAGIC,
 					 .size = sizeof(engine),
 					 .name = "old",
-					 .minor = CRISP_ENGINE_MINOR,
+					 .major = CRISP_ENGINE_MAJOR,
 					 .ops = ops };
 	return &engine;
 }

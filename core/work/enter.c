@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@
 
 #include "core/base/file.h"
 #include "core/work/job.h"
+#include "core/work/mapped.h"
 #include "core/work/overlay.h"
 
 /* A target below the template's private mount: made here, in a folder that the host sees. */
@@ -122,17 +124,47 @@ static void hide_program_fd(const char *program)
 enum { TREES_MAX = 32 };
 
 struct enter_plan {
-	int ns, net, program;	/* net: -1: stay; program: its place in argv */
+	int ns, net, userns, program;	/* net: -1: stay; userns: -1: none; program: its place in argv */
 	const char *dir, *argv0;
 	int trees[TREES_MAX], n_trees;	/* of each --fdmount, in order */
 };
+
+static int mount_mapped_overlay(int userns, char **args, struct err *e)
+{
+	int ret = make_target(args[0], true, e);
+	return ret < 0 ? ret : mapped_overlay(userns, args[0], args[1], args[2], args[3], e);
+}
+
+/* Where volumes go: files and folders, of which the next container shall find none. */
+static int make_volumes(const char *target, struct err *e)
+{
+	char dir[PATH_MAX];
+	const char *slash = strrchr(target, '/');
+	if (!slash || snprintf(dir, sizeof(dir), "%.*s", (int)(slash - target), target) >= (int)sizeof(dir))
+		return err_set(e, EINVAL, "mount on \"%s\": not a path", target);
+	int ret = file_mkdirs(dir, 0711, e);
+	if (ret == 0 && mount("volumes", dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711,size=4m") < 0)
+		ret = err_sys(e, "mount a tmpfs on %s", dir);
+	return ret;
+}
+
+/* Done here, so that it need not be anything that engines know of. */
+static int mount_mapped_bind(int userns, const char *source, const char *target, bool first, struct err *e)
+{
+	int ret = first ? make_volumes(target, e) : 0;
+	if (ret < 0)
+		return ret;
+	auto_close int tree = mapped_clone(userns, source, true, e);
+	return tree < 0 ? tree : mount_tree(tree, target, e);
+}
 
 static const struct option {
 	const char *name;
 	int n;		/* words that follow */
 } options[] = {
 	{ "--errfd", 1 },   { "--chdir", 1 },   { "--argv0", 1 }, { "--netns", 1 },
-	{ "--overlay", 4 }, { "--fdmount", 2 }, { "--cover", 1 }, { 0 },
+	{ "--overlay", 4 }, { "--fdmount", 2 }, { "--cover", 1 }, { "--userns", 1 },
+	{ "--mapped-overlay", 4 }, { "--mapped-bind", 2 }, { 0 },
 };
 
 /* How many words the option at argv[i] takes in all; 0 if it is none. */
@@ -147,7 +179,7 @@ static int option_length(int argc, char **argv, int i)
 static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
 {
 	p->dir = "/";
-	p->net = -1;
+	p->net = p->userns = -1;
 	p->ns = argc > 1 ? job_number(argv[1]) : -1;
 	if (p->ns < 0)
 		return job_usage(e, "NSFD");
@@ -164,6 +196,10 @@ static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
 			p->net = job_number(argv[i + 1]);
 			if (p->net < 0)
 				return job_usage(e, "--netns: not an fd");
+		} else if (!strcmp(argv[i], "--userns")) {
+			p->userns = job_number(argv[i + 1]);
+			if (p->userns < 0 || fd_set_cloexec(p->userns, 1) < 0)
+				return job_usage(e, "--userns: not an open fd");
 		} else if (!strcmp(argv[i], "--errfd")) {
 			int fd = job_number(argv[i + 1]);
 			if (fd < 0 || fcntl(fd, F_GETFD) < 0)
@@ -193,12 +229,16 @@ static int clone_all(struct enter_plan *p, int argc, char **argv, struct err *e)
 
 static int mount_all(const struct enter_plan *p, int argc, char **argv, struct err *e)
 {
-	int ret = 0, tree = 0;
+	int ret = 0, tree = 0, n_binds = 0;
 	for (int i = 2; i < p->program - 1 && ret == 0; i += option_length(argc, argv, i)) {
 		if (!strcmp(argv[i], "--overlay"))
 			ret = mount_overlay(argv + i + 1, e);
 		else if (!strcmp(argv[i], "--fdmount"))
 			ret = mount_tree(p->trees[tree++], argv[i + 2], e);
+		else if (!strcmp(argv[i], "--mapped-overlay"))
+			ret = mount_mapped_overlay(p->userns, argv + i + 1, e);
+		else if (!strcmp(argv[i], "--mapped-bind"))
+			ret = mount_mapped_bind(p->userns, argv[i + 1], argv[i + 2], !n_binds++, e);
 		else if (!strcmp(argv[i], "--cover"))
 			ret = cover(argv[i + 1], e);
 	}

@@ -21,6 +21,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/file.h"
+#include "core/base/idmap.h"
 #include "core/base/pool.h"
 
 /* A path that takes more lookups than that is made to keep us busy. */
@@ -35,6 +36,7 @@ struct layers {
 	struct pool_res res;
 	struct dir root;
 	bool has_upper;
+	struct idmap map;	/* of who is to see upper */
 	unsigned lookups;	/* of the walk under way */
 };
 
@@ -274,13 +276,15 @@ static int add_root(struct layers *l, const char *path, struct err *e)
 	return 0;
 }
 
-int layers_open(struct pool *p, const char *upper, const char *const *dirs, size_t n, struct layers **out,
-		struct err *e)
+int layers_open(struct pool *p, const char *upper, const char *const *dirs, size_t n, const struct idmap *map,
+		struct layers **out, struct err *e)
 {
 	if (n >= MAX_LAYERS)
 		return err_set(e, E2BIG, "%zu layers are more than %d", n, MAX_LAYERS - 1);
 	struct layers *l = pool_new_struct(p, struct layers);
 	l->has_upper = upper;
+	if (map)
+		l->map = *map;
 	l->root = dir_new(n + 1);
 	pool_res_add(p, &l->res, release_layers);
 	int ret = upper ? add_root(l, upper, e) : 0;
@@ -331,13 +335,17 @@ int layers_read(struct layers *l, const char *path, size_t max, struct buf *out,
 	return ret;
 }
 
-/* Make name in the upper layer's directory, with st's owner and mode if given. */
-static int make_dir(int at, const char *name, const struct stat *st, struct err *e)
+/* Make name in the upper layer's directory, with the owner and mode of one in the image. */
+static int make_dir(struct layers *l, int at, const char *name, const struct stat *st, struct err *e)
 {
+	uint32_t uid, gid;
 	if (mkdirat(at, name, 0755) < 0)
 		return errno == EEXIST ? 0 : err_sys(e, "make directory \"%s\"", name);
-	if (st && (fchownat(at, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		   fchmodat(at, name, st->st_mode & 07777, 0) < 0))
+	if (!idmap_uid(&l->map, st->st_uid, &uid) || !idmap_gid(&l->map, st->st_gid, &gid))
+		return err_set(e, EINVAL, "directory \"%s\" belongs to %u:%u, which the user namespace does not have",
+			       name, st->st_uid, st->st_gid);
+	if (fchownat(at, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fchmodat(at, name, st->st_mode & 07777, 0) < 0)
 		return err_sys(e, "give directory \"%s\" its owner and mode", name);
 	return 0;
 }
@@ -373,7 +381,7 @@ static int copy_up(struct layers *l, const char *real, int *fd, struct err *e)
 		if (!ret && fstat(w.at.fds[0], &st) < 0)
 			ret = err_sys(e, "stat \"%s\" in the image", name);
 		if (!ret)
-			ret = make_dir(*fd, name, &st, e);
+			ret = make_dir(l, *fd, name, &st, e);
 		if (!ret)
 			ret = step_into(fd, name, e);
 	}
@@ -385,6 +393,7 @@ static int copy_up(struct layers *l, const char *real, int *fd, struct err *e)
 static int make_rest(struct walk *w, char name[NAME_MAX + 1], struct err *e)
 {
 	auto_close int fd = -1;
+	const struct stat fresh = { .st_mode = S_IFDIR | 0755 };
 	if (!w->l->has_upper)
 		return err_set(e, EROFS, "the image has no \"%s/%s\"", w->real, name);
 	int ret = copy_up(w->l, w->real, &fd, e);
@@ -397,7 +406,7 @@ static int make_rest(struct walk *w, char name[NAME_MAX + 1], struct err *e)
 		if (n + 1 + strlen(name) >= sizeof(w->real))
 			ret = err_set(e, ENAMETOOLONG, "\"%.200s...\": the path is too long", w->real);
 		if (!ret)
-			ret = make_dir(fd, name, NULL, e);
+			ret = make_dir(w->l, fd, name, &fresh, e);
 		if (!ret)
 			ret = step_into(&fd, name, e);
 		if (!ret)

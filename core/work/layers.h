@@ -9,11 +9,14 @@
 #include "core/base/err.h"
 
 struct buf;
+struct idmap;
 struct layers;
 struct pool;
 
-/* upper is the topmost layer and may be NULL; dirs are LOWEST first. */
-int layers_open(struct pool *p, const char *upper, const char *const *dirs, size_t n, struct layers **out,
+/* upper is the topmost layer and may be NULL; dirs are LOWEST first.  map (may be NULL): what is made
+ * in upper gets the owners that the image's would have through it. */
+int layers_open(struct pool *p, const char *upper, const char *const *dirs, size_t n,
+		const struct idmap *map, struct layers **out,
 		struct err *e);
 
 /* Append the file to out.  -ENOENT when there is none, -EFBIG when it is longer than max. */

@@ -1,7 +1,8 @@
 /*
  * ns: a pod's namespaces.  This process moves into new ones, sets them up from the inside and
  * hands their fds over; only the netns gets a name in the file system, because CNI daemons look
- * for it there.  /dev/shm (core/work/shm.h) lives as long as somebody holds its fd.
+ * for it there.  /dev/shm (core/work/shm.h) lives as long as somebody holds its fd.  With a user
+ * namespace they belong to that, but this process stays the node's root (core/work/userns.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +18,12 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/idmap.h"
 #include "core/sandboxfs/reply.h"
 #include "core/sandboxfs/sysctl.h"
 #include "core/work/job.h"
 #include "core/work/shm.h"
+#include "core/work/userns.h"
 
 enum { SYSCTLS_MAX = 256 };
 
@@ -31,6 +34,8 @@ struct ns_plan {
 	bool shm_in_ns;		/* as for an old kernel */
 	char *sysctls[SYSCTLS_MAX];	/* "key=value" */
 	int n_sysctls;
+	struct idmap map;	/* of a user namespace */
+	const char *userns;	/* which there is already */
 	bool pinned;		/* there is something to take back */
 };
 
@@ -57,9 +62,13 @@ static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
 		else if (!strcmp(opt, "--sysctl") && strchr(value, '=') &&
 			 p->n_sysctls < SYSCTLS_MAX)
 			p->sysctls[p->n_sysctls++] = value;
-		else
+		else if (!strcmp(opt, "--in"))
+			p->userns = value;
+		else if (strcmp(opt, "--userns") || !idmap_parse(value, &p->map))
 			return job_usage(e, opt);
 	}
+	if (p->userns && !p->map.n_uids)
+		return job_usage(e, "--in without --userns");
 	if (p->hostname && !p->uts)
 		return job_usage(e, "--hostname without --uts would be the host's");
 	return 0;
@@ -102,14 +111,26 @@ static void set_defaults(const struct ns_plan *p)
 			sysctl_write(defaults[i][0], defaults[i][1], NULL);
 }
 
+/* Those of an ipc namespace ask for its owner, and nobody else, not even the node's root. */
+static int write_as(uid_t owner, const char *key, const char *value, struct err *e)
+{
+	if (seteuid(owner) < 0)
+		return err_sys(e, "sysctl %s: become user %u", key, owner);
+	int ret = sysctl_write(key, value, e);
+	if (seteuid(0) < 0)
+		abort();
+	return ret;
+}
+
 /* Checked here too: what is not the pod's own would be the host's. */
-static int set_sysctl(char *setting, bool ipc, bool uts, bool net, struct err *e)
+static int set_sysctl(char *setting, bool ipc, bool uts, bool net, uid_t owner, struct err *e)
 {
 	char *eq = strchr(setting, '=');
 	*eq = 0;
 	int ret = sysctl_check(setting, ipc, uts, net, e);
 	if (ret == 0)
-		ret = sysctl_write(setting, eq + 1, e);
+		ret = owner && sysctl_kind(setting) == SYSCTL_KIND_IPC ? write_as(owner, setting, eq + 1, e) :
+									 sysctl_write(setting, eq + 1, e);
 	*eq = '=';
 	return ret;
 }
@@ -125,7 +146,7 @@ static int set_up(struct ns_plan *p, struct err *e)
 			set_defaults(p);
 	}
 	for (int i = 0; i < p->n_sysctls && ret == 0; i++)
-		ret = set_sysctl(p->sysctls[i], p->ipc, p->uts, p->pin, e);
+		ret = set_sysctl(p->sysctls[i], p->ipc, p->uts, p->pin, p->map.uid, e);
 	return ret;
 }
 
@@ -148,7 +169,7 @@ static void take_back(const struct ns_plan *p)
 	unlink(p->pin);
 }
 
-static int hand_over(const struct ns_plan *p, int shm, struct err *e)
+static int hand_over(const struct ns_plan *p, int user, int shm, struct err *e)
 {
 	struct { bool wanted; char letter; const char *path; } const files[] = {
 		{ p->pin, 'n', "/proc/self/ns/net" },
@@ -168,6 +189,10 @@ static int hand_over(const struct ns_plan *p, int shm, struct err *e)
 		else if (errno != ENOENT)
 			return err_sys(e, "open %s", files[i].path);
 	}
+	if (user >= 0) {
+		fds[n] = user;
+		letters[n++] = 'o';
+	}
 	if (shm >= 0) {
 		fds[n] = shm;
 		letters[n++] = 's';
@@ -181,18 +206,22 @@ int job_ns(int argc, char **argv, struct err *e)
 	int ret = parse(&p, argc, argv, e);
 	if (ret < 0)
 		return ret;
-	auto_close int shm = -1;
-	if (p.shm_size && (shm = shm_make(p.shm_size, p.shm_in_ns, e)) < 0)
+	auto_close int shm = -1, user = -1;
+	if (p.shm_size && (shm = shm_make(p.shm_size, p.shm_in_ns, p.map.uid, p.map.gid, e)) < 0)
 		return shm;
 	int flags = (p.pin ? CLONE_NEWNET : 0) | (p.ipc ? CLONE_NEWIPC : 0) |
 		    (p.uts ? CLONE_NEWUTS : 0);
-	if (flags && unshare(flags) < 0)
-		return err_sys(e, "make namespaces");
+	if (p.map.n_uids)
+		user = userns_enter(&p.map, p.userns, flags, e);
+	else if (flags && unshare(flags) < 0)
+		err_sys(e, "make namespaces");
+	if (e->code)
+		return -e->code;
 	ret = set_up(&p, e);
 	if (ret == 0 && p.pin)
 		ret = pin_netns(&p, e);
 	if (ret == 0)
-		ret = hand_over(&p, shm, e);
+		ret = hand_over(&p, user, shm, e);
 	if (ret < 0)
 		take_back(&p);
 	return ret;
@@ -210,7 +239,7 @@ int job_sysctl(int argc, char **argv, struct err *e)
 	for (int i = 2; i < argc; i++) {
 		if (!strchr(argv[i], '='))
 			return job_usage(e, argv[i]);
-		int ret = set_sysctl(argv[i], false, false, true, e);
+		int ret = set_sysctl(argv[i], false, false, true, 0, e);
 		if (ret < 0)
 			return ret;
 	}

@@ -10,6 +10,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/file.h"
+#include "core/base/idmap.h"
 #include "core/base/json.h"
 #include "core/base/pool.h"
 #include "core/work/devices.h"
@@ -30,6 +31,7 @@ struct prepare {
 	const struct json *ask;
 	struct json_out *reply;
 	struct layers *layers;
+	struct idmap map;
 };
 
 static int bad(struct err *e, const char *member)
@@ -55,7 +57,7 @@ static const char **strings(struct prepare *w, const char *member, size_t *n)
 
 /* The overlay's root looks like its topmost directory, so upper takes after the image's; but a
  * root that nobody may enter is a store's privacy, not the image's wish. */
-static int make_upper(const char *path, const char *top_layer, struct err *e)
+static int make_upper(const char *path, const char *top_layer, const struct idmap *map, struct err *e)
 {
 	struct stat st;
 	int ret = file_mkdirs(path, 0755, e);
@@ -63,7 +65,11 @@ static int make_upper(const char *path, const char *top_layer, struct err *e)
 		return ret;
 	if (stat(top_layer, &st) < 0)
 		return err_sys(e, "stat layer %s", top_layer);
-	if (chown(path, st.st_uid, st.st_gid) < 0 || chmod(path, (st.st_mode & 07777) | 0555) < 0)
+	uint32_t uid, gid;
+	if (!idmap_uid(map, st.st_uid, &uid) || !idmap_gid(map, st.st_gid, &gid))
+		return err_set(e, EINVAL, "the image's root belongs to %u:%u, which the user namespace does not have",
+			       st.st_uid, st.st_gid);
+	if (chown(path, uid, gid) < 0 || chmod(path, (st.st_mode & 07777) | 0555) < 0)
 		return err_sys(e, "give %s its owner and mode", path);
 	return 0;
 }
@@ -71,16 +77,19 @@ static int make_upper(const char *path, const char *top_layer, struct err *e)
 static int open_layers(struct prepare *w, struct err *e)
 {
 	size_t n;
+	const char *map = json_str(json_get(w->ask, "userns"));
+	if (map && !idmap_parse(map, &w->map))
+		return bad(e, "userns");
 	const char **dirs = strings(w, "layers", &n);
 	const char *upper = json_str(json_get(w->ask, "upper")), *work = json_str(json_get(w->ask, "work"));
 	if (!dirs || !n)
 		return bad(e, "layers");
 	if (!upper || *upper != '/' || !work || *work != '/')
 		return bad(e, "upper");
-	int ret = make_upper(upper, dirs[n - 1], e);
+	int ret = make_upper(upper, dirs[n - 1], &w->map, e);
 	if (!ret)
 		ret = file_mkdirs(work, 0700, e);
-	return ret ? ret : layers_open(w->pool, upper, dirs, n, &w->layers, e);
+	return ret ? ret : layers_open(w->pool, upper, dirs, n, &w->map, &w->layers, e);
 }
 
 /* ---- the user ---- */

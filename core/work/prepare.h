@@ -5,6 +5,7 @@
  *
  * request
  *	layers		array of absolute directories, the image's, LOWEST first
+ *	userns		"UID:N:GID:N" of the pod's user namespace (core/base/idmap.h); absent: none
  *	upper, work	directories of the overlay that will be mounted; they are made, upper with the
  *			image's directories where something has to be created in it
  *	user		object: image (the image's "user[:group]"), uid | name, gid, groups (array),

@@ -4,20 +4,29 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
 
-static int make_tmpfs(const char *size, struct err *e)
+static int set_id(int fs, const char *key, uint32_t id)
+{
+	char text[16];
+	snprintf(text, sizeof(text), "%u", id);
+	return fsconfig(fs, FSCONFIG_SET_STRING, key, text, 0);
+}
+
+static int make_tmpfs(const char *size, uint32_t uid, uint32_t gid, struct err *e)
 {
 	auto_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	if (fs < 0)
 		return err_sys(e, "make /dev/shm: fsopen");
 	if (fsconfig(fs, FSCONFIG_SET_STRING, "source", "shm", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0)
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 || set_id(fs, "uid", uid) < 0 ||
+	    set_id(fs, "gid", gid) < 0)
 		return err_sys(e, "make /dev/shm of %s bytes", size);
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(e, "make /dev/shm");
@@ -65,9 +74,9 @@ static int put_in_namespace(int tmpfs, struct err *e)
 	return ret;
 }
 
-int shm_make(const char *size, bool in_ns, struct err *e)
+int shm_make(const char *size, bool in_ns, uint32_t uid, uint32_t gid, struct err *e)
 {
-	int tmpfs = make_tmpfs(size, e);
+	int tmpfs = make_tmpfs(size, uid, gid, e);
 	if (tmpfs < 0 || (!in_ns && can_be_cloned(tmpfs)))
 		return tmpfs;
 	int ns = put_in_namespace(tmpfs, e);

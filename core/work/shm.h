@@ -7,8 +7,9 @@
  * fd is of a mount namespace that has the tmpfs as its root and nothing else.
  */
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/base/err.h"
 
-/* The fd, or -errno.  size in bytes, as text. */
-int shm_make(const char *size, bool in_ns, struct err *e);
+/* The fd, or -errno.  size in bytes, as text; uid and gid: whose its root is. */
+int shm_make(const char *size, bool in_ns, uint32_t uid, uint32_t gid, struct err *e);

@@ -4,12 +4,14 @@
 static const struct job jobs[] = {
 	{ "enter",
 	  "enter NSFD [--errfd N] [--chdir DIR] [--argv0 NAME] "
-	  "[--overlay TARGET LOWERS UPPER WORK]... [--fdmount FD TARGET]... -- PROGRAM ARGS...",
+	  "[--overlay TARGET LOWERS UPPER WORK]... [--fdmount FD TARGET]... "
+	  "[--userns FD [--mapped-overlay TARGET LOWERS UPPER WORK] [--mapped-bind SOURCE TARGET]...] "
+	  "-- PROGRAM ARGS...",
 	  job_enter },
 	{ "template", "template STATE_DIR NETNS_DIR", job_template },
 	{ "ns",
 	  "ns [--net PIN] [--ipc] [--uts] [--hostname NAME] [--shm[-in-ns] BYTES] "
-	  "[--sysctl KEY=VALUE]...",
+	  "[--sysctl KEY=VALUE]... [--userns UID:N:GID:N [--in USERNS]]",
 	  job_ns },
 	{ "sysctl", "sysctl NETNS KEY=VALUE...", job_sysctl },
 	{ "unpin", "unpin PATH...", job_unpin },

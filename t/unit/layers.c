@@ -216,7 +216,7 @@ int main(void)
 		printf("not ok - no layers\n");
 		return 1;
 	}
-	ok(!layers_open(pool, upper, dirs, 3, &l, &e) && !layers_open(pool, NULL, dirs, 3, &plain, &e), "open %s",
+	ok(!layers_open(pool, upper, dirs, 3, NULL, &l, &e) && !layers_open(pool, NULL, dirs, 3, NULL, &plain, &e), "open %s",
 	   e.msg);
 	test_read(plain);
 	test_read(l);
@@ -227,7 +227,7 @@ int main(void)
 
 	const char *missing[] = { "/nonexistent/layer" };
 	e = (struct err){ 0 };
-	ok(layers_open(pool, NULL, missing, 1, &l, &e) == -ENOENT && strstr(e.msg, "/nonexistent/layer"),
+	ok(layers_open(pool, NULL, missing, 1, NULL, &l, &e) == -ENOENT && strstr(e.msg, "/nonexistent/layer"),
 	   "a layer that is missing is named: %s", e.msg);
 	file_remove_tree(AT_FDCWD, top, &e);
 	pool_destroy(pool);

@@ -133,6 +133,20 @@ static int check_mappings(Cri__IDMapping **maps, size_t n, const char *field, co
 		return err_set(e, EINVAL, "%s.%s[0].container_id %u: has to be 0", field, name, maps[0]->container_id);
 	if (!maps[0]->length)
 		return err_set(e, EINVAL, "%s.%s[0].length: is 0", field, name);
+	/* the last number is no id */
+	if (maps[0]->length > UINT32_MAX - maps[0]->host_id)
+		return err_set(e, EINVAL, "%s.%s[0]: host_id %u with length %u goes beyond the last id", field, name,
+			       maps[0]->host_id, maps[0]->length);
+	return 0;
+}
+
+int check_same_map(Cri__IDMapping **maps, size_t n, uint32_t host, uint32_t length, const char *field, struct err *e)
+{
+	if (n != 1)
+		return err_set(e, EINVAL, "%s: has %zu mappings instead of one", field, n);
+	if (maps[0]->container_id || maps[0]->host_id != host || maps[0]->length != length)
+		return err_set(e, EINVAL, "%s[0] %u:%u:%u: is not the pod's mapping 0:%u:%u", field,
+			       maps[0]->container_id, maps[0]->host_id, maps[0]->length, host, length);
 	return 0;
 }
 
@@ -150,7 +164,7 @@ int check_userns(const Cri__UserNamespace *u, const char *field, struct err *e)
 	int ret = check_mappings(u->uids, u->n_uids, field, "uids", e);
 	if (!ret)
 		ret = check_mappings(u->gids, u->n_gids, field, "gids", e);
-	return ret ? ret : err_set(e, ENOSYS, "%s.mode POD: user namespaces are not supported yet", field);
+	return ret;
 }
 
 /* ---- the pod ---- */
@@ -280,6 +294,23 @@ static int check_sysctl(const char *key, const char *value, const struct oci_ns 
 	return err_set(e, EINVAL, "linux.sysctls \"%s\": is not a setting of a pod's namespaces", key);
 }
 
+/* What the node owns can't be mounted from inside of a user namespace: /sys, /proc, /dev/mqueue. */
+static int check_with_userns(const Cri__NamespaceOption *n, const char *field, struct err *e)
+{
+	const struct {
+		const char *name;
+		Cri__NamespaceMode mode;
+	} all[] = { { "network", n->network }, { "pid", n->pid }, { "ipc", n->ipc } };
+	if (!n->userns_options || n->userns_options->mode != CRI__NAMESPACE_MODE__POD)
+		return 0;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i].mode == CRI__NAMESPACE_MODE__NODE)
+			return err_set(e, EINVAL,
+				       "%s.%s NODE: does not go with userns_options.mode POD, a user namespace of its own",
+				       field, all[i].name);
+	return 0;
+}
+
 static int check_namespaces(const Cri__NamespaceOption *n, struct err *e)
 {
 	static const char field[] = "linux.security_context.namespace_options";
@@ -296,7 +327,8 @@ static int check_namespaces(const Cri__NamespaceOption *n, struct err *e)
 	if (view_set(n->target_id))
 		return err_set(e, EINVAL, "%s.target_id \"%.100s\": goes with a container's TARGET only", field,
 			       n->target_id);
-	return check_userns(n->userns_options, "linux.security_context.namespace_options.userns_options", e);
+	int ret = check_userns(n->userns_options, "linux.security_context.namespace_options.userns_options", e);
+	return ret ? ret : check_with_userns(n, field, e);
 }
 
 static int check_security(const struct oci_host *h, const Cri__LinuxSandboxSecurityContext *s, struct err *e)

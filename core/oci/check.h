@@ -14,5 +14,7 @@ int check_policy(Cri__SupplementalGroupsPolicy policy, const char *field, struct
 int check_selinux(const struct oci_host *h, const Cri__SELinuxOption *s, const char *field, struct err *e);
 int check_seccomp(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e);
 int check_apparmor(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e);
-/* userns_options: none is honoured yet. */
+/* userns_options by themselves. */
 int check_userns(const Cri__UserNamespace *u, const char *field, struct err *e);
+/* Mappings that have to be the pod's: n of them at maps against ids 0.. at host. */
+int check_same_map(Cri__IDMapping **maps, size_t n, uint32_t host, uint32_t length, const char *field, struct err *e);

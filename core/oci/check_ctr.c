@@ -5,6 +5,7 @@
  * put something else in their place.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/utf8.h"
@@ -107,8 +108,23 @@ static bool is_root(const char *path)
 	return !depth;
 }
 
+/* An id-mapped mount: with the pod's own mappings, both, or not at all. */
+static int check_mappings(const Cri__Mount *m, size_t i, const struct idmap *map, struct err *e)
+{
+	char field[64];
+	if (!m->n_uidmappings && !m->n_gidmappings)
+		return 0;
+	if (!map->n_uids)
+		return err_set(e, EINVAL, "mounts[%zu].%s: the pod has no user namespace of its own", i,
+			       m->n_uidmappings ? "uidMappings" : "gidMappings");
+	snprintf(field, sizeof(field), "mounts[%zu].uidMappings", i);
+	int ret = check_same_map(m->uidmappings, m->n_uidmappings, map->uid, map->n_uids, field, e);
+	snprintf(field, sizeof(field), "mounts[%zu].gidMappings", i);
+	return ret ? ret : check_same_map(m->gidmappings, m->n_gidmappings, map->gid, map->n_gids, field, e);
+}
+
 static int check_mount(const struct oci_host *h, const Cri__Mount *m, size_t i, bool rro, bool privileged,
-		       struct err *e)
+		       const struct idmap *map, struct err *e)
 {
 	int ret = check_text_at(m->container_path, "mounts", i, e);
 	if (!ret)
@@ -129,10 +145,9 @@ static int check_mount(const struct oci_host *h, const Cri__Mount *m, size_t i, 
 			       m->host_path ? m->host_path : "");
 	if (m->selinux_relabel && h->selinux)
 		return err_set(e, ENOSYS, "mounts[%zu].selinux_relabel: SELinux labels are not supported yet", i);
-	if (m->n_uidmappings || m->n_gidmappings)
-		return err_set(e, ENOSYS, "mounts[%zu].%s: id-mapped mounts are not supported yet", i,
-			       m->n_uidmappings ? "uidMappings" : "gidMappings");
-	ret = check_propagation(m, i, privileged, e);
+	ret = check_mappings(m, i, map, e);
+	if (!ret)
+		ret = check_propagation(m, i, privileged, e);
 	if (!ret)
 		ret = check_recursive(m, i, rro, e);
 	return ret ? ret : check_mount_options(m, i, e);
@@ -165,6 +180,26 @@ static int check_devices(const Cri__ContainerConfig *c, struct err *e)
 	return 0;
 }
 
+/* None, or the same as the pod's. */
+static int check_own_userns(const Cri__PodSandboxConfig *pod, const Cri__UserNamespace *u, struct err *e)
+{
+	static const char field[] = "linux.security_context.namespace_options.userns_options";
+	struct idmap map;
+	int ret = check_userns(u, field, e);
+	if (!u || ret < 0)
+		return ret;
+	oci_userns_of(pod, &map);
+	if ((u->mode == CRI__NAMESPACE_MODE__POD) != !!map.n_uids)
+		return err_set(e, EINVAL, "%s.mode %s: the pod %s a user namespace of its own", field,
+			       map.n_uids ? "NODE" : "POD", map.n_uids ? "has" : "has not");
+	if (!map.n_uids)
+		return 0;
+	ret = check_same_map(u->uids, u->n_uids, map.uid, map.n_uids,
+			     "linux.security_context.namespace_options.userns_options.uids", e);
+	return ret ? ret : check_same_map(u->gids, u->n_gids, map.gid, map.n_gids,
+					  "linux.security_context.namespace_options.userns_options.gids", e);
+}
+
 /* The container's own wishes must be possible in its pod.  Zero values are "as the pod". */
 static int check_namespaces(const Cri__PodSandboxConfig *pod, const Cri__NamespaceOption *n, struct err *e)
 {
@@ -188,7 +223,7 @@ static int check_namespaces(const Cri__PodSandboxConfig *pod, const Cri__Namespa
 	if ((n->pid == CRI__NAMESPACE_MODE__TARGET) != view_set(n->target_id))
 		return err_set(e, EINVAL, "%s.target_id \"%.100s\": goes with pid TARGET, and only with it", field,
 			       n->target_id ? n->target_id : "");
-	return check_userns(n->userns_options, "linux.security_context.namespace_options.userns_options", e);
+	return check_own_userns(pod, n->userns_options, e);
 }
 
 static int check_paths(char **list, size_t n, const char *field, struct err *e)
@@ -310,6 +345,8 @@ int oci_check_container(const struct oci_host *h, const Cri__PodSandboxConfig *p
 			const Cri__ContainerConfig *ctr, bool rro, struct err *e)
 {
 	bool privileged = oci_ctr_privileged(ctr);
+	struct idmap map;
+	oci_userns_of(pod, &map);
 	int ret = check_head(ctr, e);
 	if (!ret && ctr->n_mounts > MAX_MOUNTS)
 		ret = err_set(e, EINVAL, "mounts: more than %d", MAX_MOUNTS);
@@ -317,7 +354,7 @@ int oci_check_container(const struct oci_host *h, const Cri__PodSandboxConfig *p
 	if (!ret)
 		ret = check_security(h, pod, ctr, e);
 	for (size_t i = 0; !ret && i < ctr->n_mounts; i++)
-		ret = check_mount(h, ctr->mounts[i], i, rro, privileged, e);
+		ret = check_mount(h, ctr->mounts[i], i, rro, privileged, &map, e);
 	if (!ret)
 		ret = check_devices(ctr, e);
 	if (!ret)

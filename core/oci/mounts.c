@@ -97,15 +97,21 @@ static void add_shm(struct mounts *m, const struct oci_input *in)
 		add(m, "/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k");
 }
 
+enum { TTY_GID = 5 };
+
 static void add_defaults(struct mounts *m, const struct oci_input *in)
 {
 	bool privileged = oci_ctr_privileged(in->ctr);
 	const Cri__LinuxContainerSecurityContext *s = view_security(in->ctr);
 	bool readonly = s && s->readonly_rootfs;
+	struct idmap map;
+	oci_userns_of(in->pod, &map);
+	bool has_tty = !map.n_gids || map.n_gids > TTY_GID;
 
 	add_kernel(m, "/proc", "proc", "nosuid,noexec,nodev");
 	add_kernel(m, "/dev", "tmpfs", "nosuid,strictatime,mode=755,size=65536k");
-	add_kernel(m, "/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
+	add_kernel(m, "/dev/pts", "devpts", has_tty ? "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5" :
+						     "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620");
 	add_kernel(m, "/dev/mqueue", "mqueue", "nosuid,noexec,nodev");
 	add_shm(m, in);
 	add_kernel(m, "/sys", "sysfs", privileged ? "nosuid,noexec,nodev,rw" : "nosuid,noexec,nodev,ro");

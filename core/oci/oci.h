@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "core/base/err.h"
+#include "core/base/idmap.h"
 #include "proto/cri.pb-c.h"
 
 struct image_config;
@@ -63,6 +64,8 @@ struct oci_ns {
  * needs crisp-pause).  The container's zero values mean "as the pod": network, ipc and uts are
  * always the pod's. */
 void oci_ns_of(const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *ctr, struct oci_ns *out);
+/* The map of the pod's user namespace, all 0 when it has none; its config is checked. */
+void oci_userns_of(const Cri__PodSandboxConfig *pod, struct idmap *out);
 bool oci_pod_privileged(const Cri__PodSandboxConfig *pod);
 bool oci_ctr_privileged(const Cri__ContainerConfig *ctr);
 
@@ -95,8 +98,9 @@ struct oci_layers {
 	const char *upper, *work;	/* of the overlay: made by the worker; upper must be fresh */
 };
 
-int oci_prepare_request(struct pool *p, const Cri__ContainerConfig *ctr, const struct image_config *im,
-			const struct oci_layers *layers, const char **json, size_t *len, struct err *e);
+int oci_prepare_request(struct pool *p, const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *ctr,
+			const struct image_config *im, const struct oci_layers *layers, const char **json,
+			size_t *len, struct err *e);
 
 struct oci_mount {
 	const char *source;	/* absolute, without symlinks */
@@ -144,7 +148,7 @@ struct oci_input {
 	const char *rootfs;		/* absolute */
 	const char *cgroup_path;	/* absolute within the hierarchies */
 	/* Paths of what is joined, used where oci_ns_of() says POD or TARGET. */
-	const char *netns, *ipcns, *utsns, *pidns;
+	const char *netns, *ipcns, *utsns, *pidns, *userns;
 	const char *hostname;		/* NULL or "": the node's */
 	/* Sources that are bound over the container's unless the config mounts there; NULL: none.
 	 * shm NULL: on the host's ipc the host's /dev/shm, else a tmpfs of the container's own. */
@@ -163,7 +167,8 @@ struct oci_pause {
 					 * empty file pause, and nothing else; may be shared by all pods */
 	const char *pause;		/* the host's path of crisp-pause, bound at /pause */
 	const char *cgroup_path;
-	const char *netns, *ipcns, *utsns;	/* NULL: the host's */
+	const char *netns, *ipcns, *utsns, *userns;	/* NULL: the host's */
+	struct idmap map;		/* of userns */
 };
 int oci_pause_spec(struct pool *p, const struct oci_host *h, const struct oci_pause *in,
 		   const char **json, size_t *len, struct err *e);

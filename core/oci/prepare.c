@@ -84,15 +84,21 @@ static void put_devices(struct json_out *o, struct pool *p, const Cri__Container
 	json_member_bool(o, "all_devices", oci_ctr_privileged(ctr));
 }
 
-int oci_prepare_request(struct pool *p, const Cri__ContainerConfig *ctr, const struct image_config *im,
-			const struct oci_layers *layers, const char **json, size_t *len, struct err *e)
+int oci_prepare_request(struct pool *p, const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *ctr,
+			const struct image_config *im, const struct oci_layers *layers, const char **json,
+			size_t *len, struct err *e)
 {
+	struct idmap map;
+	char text[IDMAP_TEXT_MAX];
 	const char *profile;
 	if (!layers->n)
 		return err_set(e, EINVAL, "the image has no layer");
 	struct json_out *o = json_out(p);
 	json_object(o);
 	put_layers(o, layers);
+	oci_userns_of(pod, &map);
+	if (map.n_uids)
+		json_member_str(o, "userns", idmap_text(&map, text));
 	put_user(o, ctr, im);
 	put_mounts(o, ctr);
 	put_devices(o, p, ctr);

@@ -48,14 +48,39 @@ static int put_from(struct json_out *o, const char *type, enum oci_ns_from from,
 	return 0;
 }
 
+/* Engines want to know the map as well, though the namespace has it. */
+static void put_map(struct json_out *o, const char *key, uint32_t host, uint32_t n)
+{
+	json_key(o, key);
+	json_array(o);
+	json_object(o);
+	json_member_int(o, "containerID", 0);
+	json_member_int(o, "hostID", host);
+	json_member_int(o, "size", n);
+	json_end_object(o);
+	json_end_array(o);
+}
+
+static void put_maps(struct json_out *o, const struct idmap *map)
+{
+	if (!map->n_uids)
+		return;
+	put_map(o, "uidMappings", map->uid, map->n_uids);
+	put_map(o, "gidMappings", map->gid, map->n_gids);
+}
+
 static int put_namespaces(struct json_out *o, const struct oci_host *h, const struct oci_input *in, struct err *e)
 {
 	struct oci_ns ns;
+	struct idmap map;
 	oci_ns_of(in->pod, in->ctr, &ns);
+	oci_userns_of(in->pod, &map);
 	json_key(o, "namespaces");
 	json_array(o);
 	put_namespace(o, "mount", NULL);
-	int ret = put_from(o, "pid", ns.pid, in->pidns, e);
+	int ret = put_from(o, "user", map.n_uids ? OCI_NS_POD : OCI_NS_NODE, in->userns, e);
+	if (!ret)
+		ret = put_from(o, "pid", ns.pid, in->pidns, e);
 	if (!ret)
 		ret = put_from(o, "network", ns.net, in->netns, e);
 	if (!ret)
@@ -65,6 +90,7 @@ static int put_namespaces(struct json_out *o, const struct oci_host *h, const st
 	if (h->cgroup_v2 && !oci_ctr_privileged(in->ctr))
 		put_namespace(o, "cgroup", NULL);
 	json_end_array(o);
+	put_maps(o, &map);
 	return ret;
 }
 
@@ -226,6 +252,25 @@ static void put_root(struct json_out *o, const char *path, bool readonly)
 	json_end_object(o);
 }
 
+/* Who the container is to run as may be known from its image alone. */
+static int check_ids(const struct oci_input *in, struct err *e)
+{
+	struct idmap map;
+	uint32_t id;
+	oci_userns_of(in->pod, &map);
+	if (!idmap_uid(&map, in->prep->uid, &id))
+		return err_set(e, EINVAL, "user %u: the pod's user namespace has only the ids below %u", in->prep->uid,
+			       map.n_uids);
+	if (!idmap_gid(&map, in->prep->gid, &id))
+		return err_set(e, EINVAL, "group %u: the pod's user namespace has only the ids below %u", in->prep->gid,
+			       map.n_gids);
+	for (size_t i = 0; i < in->prep->n_groups; i++)
+		if (!idmap_gid(&map, in->prep->groups[i], &id))
+			return err_set(e, EINVAL, "supplemental group %u: the pod's user namespace has only the ids below %u",
+				       in->prep->groups[i], map.n_gids);
+	return 0;
+}
+
 int oci_container_spec(struct pool *p, const struct oci_host *h, const struct oci_input *in,
 		       const char **json, size_t *len, struct err *e)
 {
@@ -237,6 +282,9 @@ int oci_container_spec(struct pool *p, const struct oci_host *h, const struct oc
 	if (ret < 0)
 		return ret;
 
+	ret = check_ids(in, e);
+	if (ret < 0)
+		return ret;
 	struct json_out *o = json_out(p);
 	json_object(o);
 	json_member_str(o, "ociVersion", oci_version);
@@ -262,17 +310,24 @@ int oci_container_spec(struct pool *p, const struct oci_host *h, const struct oc
 
 /* ---- crisp-pause ---- */
 
-static void put_pause_process(struct json_out *o, const struct oci_host *h)
+/* As high as the map has it. */
+static int64_t nobody(uint32_t n_ids)
 {
-	enum { NOBODY = 65534, SCORE = -998 };
+	enum { NOBODY = 65534 };
+	return n_ids && n_ids <= NOBODY ? n_ids - 1 : NOBODY;
+}
+
+static void put_pause_process(struct json_out *o, const struct oci_host *h, const struct idmap *map)
+{
+	enum { SCORE = -998 };
 	const struct caps none = { 0 };
 	json_key(o, "process");
 	json_object(o);
 	json_member_bool(o, "terminal", false);
 	json_key(o, "user");
 	json_object(o);
-	json_member_int(o, "uid", NOBODY);
-	json_member_int(o, "gid", NOBODY);
+	json_member_int(o, "uid", nobody(map->n_uids));
+	json_member_int(o, "gid", nobody(map->n_gids));
 	json_end_object(o);
 	json_key(o, "args");
 	json_array(o);
@@ -307,6 +362,8 @@ static void put_pause_linux(struct json_out *o, const struct oci_host *h, const 
 	json_key(o, "namespaces");
 	json_array(o);
 	put_namespace(o, "mount", NULL);
+	if (in->userns)
+		put_namespace(o, "user", in->userns);
 	put_namespace(o, "pid", NULL);
 	if (in->netns)
 		put_namespace(o, "network", in->netns);
@@ -317,6 +374,7 @@ static void put_pause_linux(struct json_out *o, const struct oci_host *h, const 
 	if (h->cgroup_v2)
 		put_namespace(o, "cgroup", NULL);
 	json_end_array(o);
+	put_maps(o, &in->map);
 	json_member_str(o, "cgroupsPath", in->cgroup_path);
 	json_key(o, "resources");
 	json_object(o);
@@ -344,7 +402,7 @@ int oci_pause_spec(struct pool *p, const struct oci_host *h, const struct oci_pa
 	json_object(o);
 	json_member_str(o, "ociVersion", oci_version);
 	put_root(o, in->rootfs, true);
-	put_pause_process(o, h);
+	put_pause_process(o, h, &in->map);
 	put_pause_mounts(o, in->pause);
 	put_pause_linux(o, h, in);
 	json_key(o, "annotations");

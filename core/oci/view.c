@@ -17,6 +17,15 @@ bool oci_ctr_privileged(const Cri__ContainerConfig *ctr)
 	return s && s->privileged;
 }
 
+void oci_userns_of(const Cri__PodSandboxConfig *pod, struct idmap *out)
+{
+	const Cri__NamespaceOption *n = view_pod_namespaces(pod);
+	const Cri__UserNamespace *u = n ? n->userns_options : NULL;
+	*out = (struct idmap){ 0 };
+	if (u && u->mode == CRI__NAMESPACE_MODE__POD && u->n_uids == 1 && u->n_gids == 1)
+		*out = (struct idmap){ u->uids[0]->host_id, u->uids[0]->length, u->gids[0]->host_id, u->gids[0]->length };
+}
+
 static enum oci_ns_from pid_of_pod(const Cri__NamespaceOption *pod)
 {
 	if (!pod)

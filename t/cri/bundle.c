@@ -97,7 +97,7 @@ static void container(const char *pod_path, const char *ctr_path, const char *di
 	size_t len;
 	struct buf reply = { 0 };
 	struct oci_prepared prep;
-	check(oci_prepare_request(pool, ctr, &im, &layers, &text, &len, &e), &e);
+	check(oci_prepare_request(pool, pod, ctr, &im, &layers, &text, &len, &e), &e);
 	prepare(dir, text, len, &reply);
 	check(oci_prepare_parse(pool, ctr, reply.data, reply.len, &prep, &e), &e);
 	fwrite(reply.data, 1, reply.len, stdout);
@@ -119,7 +119,8 @@ static void container(const char *pod_path, const char *ctr_path, const char *di
 static void pause_spec(const char *dir)
 {
 	struct err e = { 0 };
-	struct oci_pause in = { "testpod", key("rootfs"), key("pause"), key("cgroup"), key("netns"), key("ipcns"), key("utsns") };
+	struct oci_pause in = { .pod_id = "testpod", .rootfs = key("rootfs"), .pause = key("pause"), .cgroup_path = key("cgroup"),
+				.netns = key("netns"), .ipcns = key("ipcns"), .utsns = key("utsns") };
 	const char *text;
 	size_t len;
 	check(oci_pause_spec(pool, &host, &in, &text, &len, &e), &e);

@@ -463,7 +463,8 @@ static void test_annotations(void)
 
 static void test_pause(void)
 {
-	const struct oci_pause in = { "pod", "/state/empty", "/libexec/crisp-pause", "/kubepods/p", "/ns/net", "/ns/ipc", NULL };
+	const struct oci_pause in = { .pod_id = "pod", .rootfs = "/state/empty", .pause = "/libexec/crisp-pause",
+				      .cgroup_path = "/kubepods/p", .netns = "/ns/net", .ipcns = "/ns/ipc" };
 	const char *text;
 	size_t len;
 	struct err e = { 0 };
@@ -499,7 +500,7 @@ static void test_prepare(void)
 	size_t len;
 	struct err e = { 0 };
 	const struct json *r = NULL;
-	ok(!oci_prepare_request(pool, &ctr, &im, &layers, &text, &len, &e) && !json_parse(pool, text, len, &r, &e), "request");
+	ok(!oci_prepare_request(pool, NULL, &ctr, &im, &layers, &text, &len, &e) && !json_parse(pool, text, len, &r, &e), "request");
 	ok(is(json_get(r, "layers"), "/l/low /l/high") && str_is(json_get(r, "upper"), "/rw/upper") &&
 		   is(json_get(r, "volumes"), "/v") && str_is(json_get(r, "seccomp"), "/p.json"), "layers, volumes, profile");
 	const struct json *u = json_get(r, "user");

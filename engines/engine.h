@@ -161,7 +161,9 @@ struct crisp_mount {
 	const char *const *options;	/* NULL-terminated, "lowerdir=/a:/b"; NULL: none */
 	/* a detached mount (open_tree(2)) to be moved to target; none: use type */
 	int32_t fd;
-	int32_t reserved;
+	/* a user namespace by whose map the ids of what is mounted are to be seen (of an overlay: those
+	 * of its layers), the same for all that have one; none: as they are on disk */
+	int32_t userns;
 };
 
 /* Where the container's root comes from.  A plugin with ROOTFS_MOUNTED hands it on, unread, to

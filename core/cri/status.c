@@ -62,6 +62,7 @@ static Cri__RuntimeHandler *handler_of(struct pool *p, const struct plug_handler
 	out->features = pool_new_struct(p, Cri__RuntimeHandlerFeatures);
 	*out->features = (Cri__RuntimeHandlerFeatures)CRI__RUNTIME_HANDLER_FEATURES__INIT;
 	out->features->recursive_read_only_mounts = h->rro;
+	out->features->user_namespaces = h->userns;
 	return out;
 }
 

@@ -122,7 +122,7 @@ static int prepare(struct op *op)
 		.upper = pool_printf(op->pool, "%s/upper", rw), .work = pool_printf(op->pool, "%s/work", rw),
 	};
 	size_t len;
-	int ret = oci_prepare_request(op->pool, c->config, &im->config, &layers, &json, &len, &op->err);
+	int ret = oci_prepare_request(op->pool, c->pod->config, c->config, &im->config, &layers, &json, &len, &op->err);
 	if (ret < 0)
 		return ret;
 	struct spawn_plan plan = SPAWN_PLAN_INIT;
@@ -206,6 +206,25 @@ static int make_root(struct op *op)
 	return symlink(root, link) < 0 && errno != EEXIST ? err_sys(&op->err, "link %s", link) : 0;
 }
 
+static bool is_mapped(const Cri__Mount *m)
+{
+	return m->n_uidmappings;
+}
+
+/* Where the i-th mount of the config is found, id-mapped, by an engine. */
+static const char *mapped_source(struct pool *pool, const struct container *c, size_t i)
+{
+	return pool_printf(pool, "%s/volumes/%zu", sandboxfs_mnt_dir(c->model->g.sandboxfs), i);
+}
+
+/* Id-mapped mounts are made by us, so that any engine has them. */
+static void use_mapped_sources(struct pool *pool, const struct container *c, struct oci_prepared *pr)
+{
+	for (size_t i = 0; i < pr->n_mounts; i++)
+		if (is_mapped(c->config->mounts[i]))
+			pr->mounts[i].source = mapped_source(pool, c, i);
+}
+
 static int write_spec(struct op *op)
 {
 	struct container *c = op->data;
@@ -223,6 +242,7 @@ static int write_spec(struct op *op)
 		.netns = fd_path(op->pool, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(op->pool, p->ipc_fd),
 		.utsns = fd_path(op->pool, p->uts_fd),
+		.userns = fd_path(op->pool, p->user_fd),
 		.hostname = p->config->hostname,
 		.resolv_conf = pool_printf(op->pool, "%s/resolv.conf", dir),
 		.hosts = pool_printf(op->pool, "%s/hosts", dir),
@@ -231,6 +251,7 @@ static int write_spec(struct op *op)
 	};
 	const char *json = NULL;
 	size_t len;
+	use_mapped_sources(op->pool, c, &create_of(op)->prepared);
 	int ret = pid_path(op->pool, c, &ns, &in.pidns, &op->err);
 	if (ret == 0)
 		ret = oci_container_spec(op->pool, c->model->g.host, &in, &json, &len, &op->err);
@@ -333,6 +354,7 @@ static int open_pipe(struct op *op, int *ours, int *childs, bool child_reads)
 		return err_sys(&op->err, "make a pipe");
 	*childs = fds[child_reads ? 0 : 1];
 	*ours = fds[child_reads ? 1 : 0];
+	give_to_user(op->data, *childs);
 	fd_set_nonblock(*ours);
 	pool_fd(op->pool, *childs);
 	return 0;
@@ -361,6 +383,10 @@ static int open_output(struct op *op)
 	int out = -1, err = -1, ret = fifos ? open_fifos(op, &out, &err) : 0;
 	if (!fifos && c->config->stdin)
 		ret = open_pipe(op, &c->stdin_fd, &cr->child_in, true);
+	else if (!fifos && c->pod->map.n_uids)
+		ret = cr->child_in = blank_fd(op->pool, &op->err);
+	if (ret > 0)
+		ret = 0;
 	if (!fifos && ret == 0)
 		ret = open_pipe(op, &out, &cr->child_out, false);
 	if (!fifos && ret == 0)
@@ -453,19 +479,28 @@ const struct crisp_rootfs *container_rootfs(struct pool *pool, const struct cont
 {
 	const char *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
 	const char *path = container_root(pool, c);
-	struct crisp_mount *m = pool_alloc(pool, 2 * sizeof(*m));
-	m[0] = (struct crisp_mount){
+	size_t n = 0, n_volumes = c->config->n_mounts;
+	int userns = c->pod->user_fd;
+	struct crisp_mount *m = pool_alloc(pool, (n_volumes + 2) * sizeof(*m));
+	m[n++] = (struct crisp_mount){
 		.size = sizeof(*m), .type = "overlay", .source = "overlay", .target = path,
-		.options = overlay_options(pool, c, image_of(c)),
+		.options = overlay_options(pool, c, image_of(c)), .userns = userns,
 	};
-	m[1] = (struct crisp_mount){
-		.size = sizeof(*m), .type = "tmpfs", .source = "shm",
-		.target = pool_printf(pool, "%s/shm", mnt), .fd = c->pod->shm_fd,
-	};
-	const struct crisp_mount **mounts = pool_alloc(pool, 3 * sizeof(*mounts));
-	mounts[0] = &m[0];
-	mounts[1] = c->pod->shm_fd < 0 ? NULL : &m[1];
-	mounts[2] = NULL;
+	if (c->pod->shm_fd >= 0)
+		m[n++] = (struct crisp_mount){
+			.size = sizeof(*m), .type = "tmpfs", .source = "shm",
+			.target = pool_printf(pool, "%s/shm", mnt), .fd = c->pod->shm_fd,
+		};
+	for (size_t i = 0; i < n_volumes; i++)
+		if (is_mapped(c->config->mounts[i]))
+			m[n++] = (struct crisp_mount){
+				.size = sizeof(*m), .type = "bind", .source = c->mount_sources[i],
+				.target = mapped_source(pool, c, i), .userns = userns,
+			};
+	const struct crisp_mount **mounts = pool_alloc(pool, (n + 1) * sizeof(*mounts));
+	for (size_t i = 0; i < n; i++)
+		mounts[i] = &m[i];
+	mounts[n] = NULL;
 	struct crisp_rootfs *root = pool_new_struct(pool, struct crisp_rootfs);
 	*root = (struct crisp_rootfs){ .size = sizeof(*root), .path = path, .mounts = mounts,
 				       .image_ref = c->image_ref };

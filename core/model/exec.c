@@ -340,6 +340,7 @@ static int open_pipe(struct exec *x, struct output *o, struct buf *into, int *ch
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(&x->why, "make a pipe");
 	fd_set_nonblock(fds[0]);
+	give_to_user(x->c, fds[1]);
 	*childs = fds[1];
 	read_from(x, o, into, fds[0]);
 	return 0;
@@ -367,15 +368,17 @@ static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
 	struct buf config = { 0 };
 	const char *json;
 	size_t len;
-	int out = -1, err = -1;
+	int in = -1, out = -1, err = -1;
 	int ret = store_read(c->model->g.store, STORE_CONTAINER, c->id, "config.json", &config, &x->why);
 	if (ret == 0)
 		ret = oci_exec_process(x->pool, config.data, config.len, cmd, n_cmd, false, &json, &len, &x->why);
 	buf_free(&config);
 	if (ret == 0)
 		ret = open_output(x, &out, &err);
+	if (ret == 0 && c->pod->map.n_uids && (in = blank_fd(x->pool, &x->why)) < 0)
+		ret = in;
 	if (ret == 0) {
-		struct crisp_stdio stdio = { .size = sizeof(stdio), .out = out, .err = err,
+		struct crisp_stdio stdio = { .size = sizeof(stdio), .in = in, .out = out, .err = err,
 					     .fifo_out = x->fifos.out, .fifo_err = x->fifos.err };
 		struct crisp_exec_args args = { .size = sizeof(args), .id = c->id, .exec_id = x->id,
 						.process_json = json, .stdio = &stdio };

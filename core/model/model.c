@@ -10,6 +10,7 @@
 #include "core/base/pool.h"
 #include "core/conlog/conlog.h"
 #include "core/model/model_int.h"
+#include "core/oci/oci.h"
 #include "core/store/store.h"
 
 static const char *const pod_states[] = {
@@ -81,7 +82,7 @@ struct pod *pod_new(struct model *m, const char *id)
 	p->model = m;
 	p->pool = pool;
 	p->id = pool_strdup(pool, id);
-	p->net_fd = p->ipc_fd = p->uts_fd = p->shm_fd = -1;
+	p->net_fd = p->ipc_fd = p->uts_fd = p->shm_fd = p->user_fd = -1;
 	list_init(&p->link);
 	list_init(&p->containers);
 	return p;
@@ -91,6 +92,7 @@ void pod_enter(struct pod *p)
 {
 	struct model *m = p->model;
 	p->name = pod_key(p->pool, p->config->metadata);
+	oci_userns_of(p->config, &p->map);
 	map_put(&m->pods, &p->by_id, p->id);
 	if (!map_get(&m->pod_names, p->name))
 		map_put(&m->pod_names, &p->by_name, p->name);
@@ -99,7 +101,7 @@ void pod_enter(struct pod *p)
 
 void pod_drop_fds(struct pod *p)
 {
-	int *fds[] = { &p->net_fd, &p->ipc_fd, &p->uts_fd, &p->shm_fd };
+	int *fds[] = { &p->net_fd, &p->ipc_fd, &p->uts_fd, &p->shm_fd, &p->user_fd };
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);

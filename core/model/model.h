@@ -22,6 +22,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/err.h"
+#include "core/base/idmap.h"
 #include "core/base/list.h"
 #include "core/base/map.h"
 #include "core/cgroup/cgroup.h"
@@ -90,7 +91,8 @@ struct pod {
 	const char *cgroup_made;	/* first directory of that path that we made, or NULL */
 	const char *netns_pin;		/* NULL: the host's network */
 	bool namespaces_made;
-	int net_fd, ipc_fd, uts_fd, shm_fd;	/* -1: none */
+	int net_fd, ipc_fd, uts_fd, shm_fd, user_fd;	/* -1: none */
+	struct idmap map;		/* of its user namespace; all 0: the host's */
 	bool attached;			/* the network was asked to attach it */
 	const char **ips;
 	size_t n_ips;

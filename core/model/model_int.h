@@ -125,6 +125,8 @@ void container_drop_start_fds(struct container *c);
 const struct crisp_rootfs *container_rootfs(struct pool *p, const struct container *c);
 void pod_drop_fds(struct pod *p);
 void pod_keep_fd(struct pod *p, const char *what, int fd);	/* -1 drops it */
+/* Of its user namespace; NULL: the host's. */
+const struct idmap *pod_map(const struct pod *p);
 /* What the pod's configuration asks for; lives in pool. */
 struct sandbox_ns pod_wanted_ns(struct pool *pool, const struct pod *p);
 /*
@@ -155,6 +157,14 @@ struct pause_bundle {
 int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b, struct err *e);
 /* Where the container's root is mounted, in the engine's mount namespace. */
 char *container_root(struct pool *p, const struct container *c);
+
+/*
+ * Standard streams in a user namespace (blank.c).  Engines may give what they find there to the root
+ * inside: never the node's /dev/null.  Instead a file that is empty and stays so, pool's.
+ */
+int blank_fd(struct pool *pool, struct err *e);
+/* A pipe's end is the user's that will open /dev/stdout; does nothing on the host's ids. */
+void give_to_user(const struct container *c, int fd);
 
 /* FIFOs of an engine that opens stdio by path (fifo.c): dir/PREFIX{in,out,err}. */
 struct fifos {

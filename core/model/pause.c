@@ -93,6 +93,8 @@ int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b,
 		.netns = fd_path(pool, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(pool, p->ipc_fd),
 		.utsns = fd_path(pool, p->uts_fd),
+		.userns = fd_path(pool, p->user_fd),
+		.map = p->map,
 	};
 	int ret = make_rootfs(b->rootfs, e);
 	if (ret == 0)
@@ -116,6 +118,12 @@ int step_create_pause(struct op *op)
 	static const struct crisp_mount *const no_mounts[] = { NULL };
 	struct crisp_rootfs root = { .size = sizeof(root), .path = b.rootfs, .mounts = no_mounts };
 	struct crisp_stdio stdio = { .size = sizeof(stdio) };
+	if (p->map.n_uids) {
+		int fd = blank_fd(op->pool, &op->err);
+		if (fd < 0)
+			return fd;
+		stdio.in = stdio.out = stdio.err = fd;
+	}
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = b.dir, .rootfs = &root,
 		.stdio = &stdio,

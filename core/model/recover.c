@@ -123,6 +123,7 @@ static void adopt_pod(struct pod *p)
 	p->ipc_fd = take(m, "pod", p->id, "ipc");
 	p->uts_fd = take(m, "pod", p->id, "uts");
 	p->shm_fd = take(m, "pod", p->id, "shm");
+	p->user_fd = take(m, "pod", p->id, "user");
 	char *leaf = pod_cgroup_leaf(p->pool, p);
 	cgroup_adopt_made(m->g.cgroups, leaf, p->cgroup_made);
 	if (p->attached)

@@ -4,6 +4,7 @@
  *
  *	ipc, uts   a container or pause that lives has them: /proc/PID/ns; else nobody is in them
  *	           any more, and new ones are as good
+ *	user       the netns knows who owns it
  *	/dev/shm   new: containers that live keep the old one
  */
 #include "core/model/model_int.h"
@@ -56,6 +57,15 @@ static void regain_from(struct pod *p, pid_t pid, const char *name, int *fd)
 	regain_one(p, fd, name, path);
 }
 
+static void regain_user(struct pod *p)
+{
+	if (p->user_fd >= 0 || !p->map.n_uids || p->net_fd < 0)
+		return;
+	p->user_fd = sandboxfs_owner_of(p->net_fd);
+	if (p->user_fd >= 0)
+		pod_keep_fd(p, "user", p->user_fd);
+}
+
 /* Those that belong to what is made anew. */
 static const char *const *own_sysctls(struct pool *pool, const struct sandbox_ns *ns)
 {
@@ -103,11 +113,13 @@ bool pod_regain_ns(struct pod *p, struct pool *pool, void (*cb)(void *data), voi
 	pid_t pid = inhabitant(p);
 	if (p->netns_pin)
 		regain_one(p, &p->net_fd, "net", p->netns_pin);
+	regain_user(p);
 	if (ns.ipc && pid)
 		regain_from(p, pid, "ipc", &p->ipc_fd);
 	if (ns.uts && pid)
 		regain_from(p, pid, "uts", &p->uts_fd);
 	ns.pin = NULL;
+	ns.user = p->user_fd;
 	ns.ipc &= p->ipc_fd < 0;
 	ns.uts &= p->uts_fd < 0;
 	ns.shm &= p->shm_fd < 0;

@@ -82,10 +82,12 @@ static void handle_namespaces(void *data, int ret, const struct sandbox_fds *fds
 		p->ipc_fd = fds->ipc;
 		p->uts_fd = fds->uts;
 		p->shm_fd = fds->shm;
+		p->user_fd = fds->user;
 		pod_keep_fd(p, "net", p->net_fd);
 		pod_keep_fd(p, "ipc", p->ipc_fd);
 		pod_keep_fd(p, "uts", p->uts_fd);
 		pod_keep_fd(p, "shm", p->shm_fd);
+		pod_keep_fd(p, "user", p->user_fd);
 	}
 	step_wake(op, ret, e);
 }
@@ -103,6 +105,11 @@ static const char *const *sysctls(struct pool *pool, const struct pod *p)
 	return list;
 }
 
+const struct idmap *pod_map(const struct pod *p)
+{
+	return p->map.n_uids ? &p->map : NULL;
+}
+
 struct sandbox_ns pod_wanted_ns(struct pool *pool, const struct pod *p)
 {
 	struct oci_ns ns;
@@ -115,6 +122,8 @@ struct sandbox_ns pod_wanted_ns(struct pool *pool, const struct pod *p)
 		.uts = uts,
 		.hostname = uts && p->config->hostname[0] ? p->config->hostname : NULL,
 		.sysctls = sysctls(pool, p),
+		.map = pod_map(p),
+		.user = -1,
 	};
 }
 
@@ -147,6 +156,7 @@ int step_unmake_namespaces(struct op *op)
 	pod_keep_fd(p, "ipc", -1);
 	pod_keep_fd(p, "uts", -1);
 	pod_keep_fd(p, "shm", -1);
+	pod_keep_fd(p, "user", -1);
 	if (!p->netns_pin) {
 		p->namespaces_made = false;
 		return 0;
@@ -234,7 +244,8 @@ static int write_files(struct op *op)
 	const char *hostname = p->config->hostname[0] ? p->config->hostname : NULL, *line = NULL;
 	if (p->n_ips && hostname)
 		line = pool_printf(op->pool, "%s\t%s", p->ips[0], hostname);
-	return sandboxfs_write_files(pod_dir(op->pool, p), hostname, d ? &dns : NULL, line, &op->err);
+	return sandboxfs_write_files(pod_dir(op->pool, p), hostname, d ? &dns : NULL, line, pod_map(p),
+				     &op->err);
 }
 
 static int make_ready(struct op *op)
@@ -386,6 +397,13 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 	}
 	if (!h->ready) {
 		err_set(&e, EAGAIN, "runtime_handler \"%s\": not ready: %s", h->name, h->reason);
+		goto refuse;
+	}
+	struct idmap map;
+	oci_userns_of(config, &map);
+	if (map.n_uids && !h->userns) {
+		err_set(&e, EINVAL, "linux.security_context.namespace_options.userns_options.mode POD: "
+			"runtime_handler \"%s\" has no user namespaces here: %s", h->name, h->no_userns);
 		goto refuse;
 	}
 	struct pod *p = make_pod(m, config, h);

@@ -81,6 +81,7 @@ static const struct crisp_mount *copy_mount(struct pool *p, const struct crisp_m
 	to->source = pool_strdup(p, from->source);
 	to->target = pool_strdup(p, from->target);
 	to->fd = dup_into(p, from->fd);
+	to->userns = dup_into(p, from->userns);
 	size_t n = 0;
 	while (from->options && from->options[n])
 		n++;

@@ -33,6 +33,7 @@ enum {
 	FD_NS = FD_OURS,
 	FD_NET,
 	FD_EXE,
+	FD_USERNS,
 	FD_MOUNT,			/* and up */
 	FD_ERR = 63,			/* for crisp-work's own errors */
 	MOUNTS_MAX = FD_ERR - FD_MOUNT,
@@ -260,13 +261,19 @@ static int mount_args(struct crisp_job *j, const struct crisp_mount *m, struct a
 		arg(a, m->target);
 		return 0;
 	}
+	if (m->userns > 0 && m->type && !strcmp(m->type, "bind")) {
+		arg(a, "--mapped-bind");
+		arg(a, m->source);
+		arg(a, m->target);
+		return 0;
+	}
 	const char *lower = option(m, "lowerdir"), *upper = option(m, "upperdir"),
 		   *work = option(m, "workdir");
 	if (!m->type || strcmp(m->type, "overlay") || !lower || !upper || !work)
 		return err_set(&j->err, ENOSYS,
 			       "rootfs mount of type \"%s\" at %s can't be made here",
 			       m->type ? m->type : "", m->target);
-	arg(a, "--overlay");
+	arg(a, m->userns > 0 ? "--mapped-overlay" : "--overlay");
 	arg(a, m->target);
 	arg(a, lower);
 	arg(a, upper);
@@ -286,7 +293,7 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 		n_mounts++;
 	while (j->plan.covers && j->plan.covers[n_covers])
 		n_covers++;
-	size_t n_words = n_argv + n_mounts * 6 + n_covers * 2 + 26;
+	size_t n_words = n_argv + n_mounts * 6 + n_covers * 2 + 28;
 	struct argv a = { .at = pool_alloc(j->pool, n_words * sizeof(char *)) };
 	arg(&a, "crisp-work");
 	arg(&a, "enter");
@@ -315,7 +322,13 @@ static int wrap(struct crisp_job *j, struct spawn_plan *sp, struct spawn_fd *fds
 	}
 	arg(&a, "--argv0");
 	arg(&a, j->plan.argv[0]);
-	int fd_mounts = 0;
+	/* Every mapped mount of a rootfs is mapped by the same. */
+	int fd_mounts = 0, userns = n_mounts ? root->mounts[0]->userns : -1;
+	if (userns > 0) {
+		arg(&a, "--userns");
+		arg(&a, pool_printf(j->pool, "%d", FD_USERNS));
+		fds[sp->n_fds++] = (struct spawn_fd){ userns, FD_USERNS };
+	}
 	for (size_t i = 0; i < n_mounts; i++) {
 		int ret = mount_args(j, root->mounts[i], &a, sp, fds, &fd_mounts);
 		if (ret < 0)
@@ -353,7 +366,7 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 {
 	const struct crisp_spawn_plan *plan = &j->plan;
 	struct plug *pl = j->host->handler->plug;
-	struct spawn_fd fds[FDS_MAX + MOUNTS_MAX + 4];
+	struct spawn_fd fds[FDS_MAX + MOUNTS_MAX + 5];
 	struct spawn_plan sp = SPAWN_PLAN_INIT;
 	for (uint32_t i = 0; i < plan->n_fds; i++)
 		fds[sp.n_fds++] = (struct spawn_fd){ plan->fds[i].fd, plan->fds[i].target };

@@ -91,6 +91,7 @@ static void set_caps(struct handler *h, uint64_t caps)
 	h->pub.caps = caps;
 	h->pub.rro = caps & CRISP_CAP_RRO_MOUNTS;
 	h->pub.userns = caps & CRISP_CAP_USERNS;
+	h->pub.no_userns = h->pub.userns ? "" : "its engine has none";
 }
 
 static void handle_probed(void *data, int ret, const struct crisp_result *r, const struct err *e)
@@ -282,6 +283,7 @@ static struct handler *make_handler(struct plug *pl, const char *name, const cha
 		.options = pool_strdup(pl->pool, options),
 		.state = PLUG_STATE_LOADING,
 		.reason = "it is being loaded",
+		.no_userns = "it is being loaded",
 		.version = "",
 		.plugin_version = "",
 		.annotation_prefixes = no_prefixes,

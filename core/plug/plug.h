@@ -74,6 +74,7 @@ struct plug_handler {
 	const char *reason;		/* why not; never NULL, "" when ready */
 	uint64_t caps;			/* CRISP_CAP_*; as the plugin claims until probed */
 	bool rro, userns;		/* for RuntimeHandlerFeatures */
+	const char *no_userns;		/* why not userns; never NULL, "" when it is */
 	const char *version;		/* of the engine's program; "" until known */
 	const char *plugin_version;
 	const char *const *annotation_prefixes;	/* never NULL, NULL-terminated */

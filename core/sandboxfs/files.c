@@ -13,6 +13,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/file.h"
+#include "core/base/idmap.h"
 #include "core/sandboxfs/sandboxfs.h"
 
 enum { HOST_FILE_MAX = 1 << 20 };
@@ -108,15 +109,17 @@ static void hosts(struct buf *b, const char *add)
 		buf_printf(b, "%s\n", add);
 }
 
-static int replace(int dir, const char *name, struct buf *b, struct err *e)
+static int replace(int dir, const char *name, struct buf *b, const struct idmap *owner, struct err *e)
 {
 	int ret = file_replace(dir, name, b->len ? b->data : "", b->len, 0644, e);
 	b->len = 0;
+	if (ret == 0 && owner && fchownat(dir, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		ret = err_sys(e, "give %s to user %u", name, owner->uid);
 	return ret;
 }
 
 int sandboxfs_write_files(const char *pod_dir, const char *hostname, const struct sandbox_dns *dns,
-			  const char *add_host, struct err *e)
+			  const char *add_host, const struct idmap *owner, struct err *e)
 {
 	char own_name[65] = "";
 	auto_close int dir = open(pod_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -129,14 +132,14 @@ int sandboxfs_write_files(const char *pod_dir, const char *hostname, const struc
 	struct buf b = { 0 };
 	int ret = resolv_conf(&b, dns, e);
 	if (ret == 0)
-		ret = replace(dir, "resolv.conf", &b, e);
+		ret = replace(dir, "resolv.conf", &b, owner, e);
 	if (ret == 0) {
 		hosts(&b, add_host);
-		ret = replace(dir, "hosts", &b, e);
+		ret = replace(dir, "hosts", &b, owner, e);
 	}
 	if (ret == 0) {
 		buf_printf(&b, "%s\n", hostname ? hostname : "");
-		ret = replace(dir, "hostname", &b, e);
+		ret = replace(dir, "hostname", &b, owner, e);
 	}
 	buf_free(&b);
 	return err_wrap(e, ret, "write the pod's files");

@@ -4,12 +4,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/idmap.h"
 #include "core/base/pool.h"
 #include "core/loop/loop.h"
 #include "core/sandboxfs/files.h"
@@ -81,6 +84,8 @@ static int *fd_of_letter(struct sandbox_fds *fds, char letter, int *mntns)
 		return &fds->ipc;
 	case 'u':
 		return &fds->uts;
+	case 'o':
+		return &fds->user;
 	case 's':
 		return &fds->shm;
 	case 'm':
@@ -112,7 +117,7 @@ static int take_reply(struct work *w, struct sandbox_fds *fds, int *mntns, struc
 static void handle_end(void *data, struct spawn_result *r)
 {
 	struct work w = *(struct work *)data;
-	struct sandbox_fds fds = { -1, -1, -1, -1 };
+	struct sandbox_fds fds = { -1, -1, -1, -1, -1 };
 	struct err e = { 0 };
 	int mntns = -1, ret = spawn_check(r, w.what, &e);
 	if (ret == 0 && w.reply >= 0)
@@ -192,6 +197,12 @@ struct spawn *sandboxfs_make_ns(struct sandboxfs *fs, struct pool *p, const stru
 	if (ns->shm)
 		add_option(w, "--shm", pool_printf(w->pool, "%llu", (unsigned long long)
 						   (ns->shm_size ? ns->shm_size : 64 << 20)));
+	if (ns->map) {
+		char text[IDMAP_TEXT_MAX];
+		add_option(w, "--userns", idmap_text(ns->map, text));
+		if (ns->user >= 0)
+			add_option(w, "--in", pool_printf(w->pool, "/proc/%d/fd/%d", getpid(), ns->user));
+	}
 	add_sysctls(w, ns, "--sysctl", false);
 	w->on_ns = cb;
 	return work_start(fs, w, true, timeout_ms, data);
@@ -246,6 +257,12 @@ struct spawn *sandboxfs_remove_trees(struct sandboxfs *fs, struct pool *p, const
 		add_arg(w, paths[i]);
 	w->on_done = cb;
 	return work_start(fs, w, false, 0, data);
+}
+
+int sandboxfs_owner_of(int ns)
+{
+	int fd = ioctl(ns, NS_GET_USERNS);
+	return fd < 0 ? -errno : fd;
 }
 
 /* -- names -- */

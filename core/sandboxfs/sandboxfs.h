@@ -16,6 +16,7 @@
 
 #include "core/base/err.h"
 
+struct idmap;
 struct loop;
 struct pool;
 struct sandboxfs;
@@ -46,12 +47,15 @@ struct sandbox_ns {
 	uint64_t shm_size;		/* 0: 64 MiB */
 	const char *hostname;		/* needs uts; NULL: as the host's */
 	const char *const *sysctls;	/* key, value, ... NULL; may be NULL */
+	/* All but the host's namespaces belong to a user namespace with this map; NULL: the host's. */
+	const struct idmap *map;
+	int user;			/* with map: that one, which exists already; -1: a new one */
 };
 
 /* Each -1: none.  The callee's, all close-on-exec.  shm is a detached mount: give it to
  * crisp-work enter as an --fdmount. */
 struct sandbox_fds {
-	int net, ipc, uts, shm;
+	int net, ipc, uts, shm, user;
 };
 
 typedef void sandbox_cb(void *data, int ret, const struct sandbox_fds *fds, const struct err *e);
@@ -78,18 +82,23 @@ struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *
 struct spawn *sandboxfs_remove_trees(struct sandboxfs *fs, struct pool *p, const char *const *paths,
 				     size_t n, sandbox_done_cb *cb, void *data);
 
+/* The user namespace that the namespace of fd belongs to, -errno if it is one that this process may
+ * not see.  The caller's. */
+int sandboxfs_owner_of(int ns);
+
 /*
  * What every container of the pod gets bind-mounted: pod_dir/{resolv.conf,hosts,hostname}.
  * pod_dir is below the state directory, on a file system of ours: done at once.
  * dns == NULL: resolv.conf is a copy of the host's.  hosts is a copy of the host's; add_host
  * (may be NULL) "IP\tNAMES" is put at its end.  hostname NULL: a copy of the host's name.
+ * owner NULL: they are root's; else those of the root of this user namespace.
  */
 struct sandbox_dns {
 	const char *const *servers, *const *searches, *const *options;
 	size_t n_servers, n_searches, n_options;
 };
 int sandboxfs_write_files(const char *pod_dir, const char *hostname, const struct sandbox_dns *dns,
-			  const char *add_host, struct err *e);
+			  const char *add_host, const struct idmap *owner, struct err *e);
 
 /* Ids of the pins that exist with our prefix, NULL-terminated, for the sweep. */
 int sandboxfs_pins(struct sandboxfs *fs, struct pool *p, const char *const **ids, struct err *e);

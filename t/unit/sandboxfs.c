@@ -87,7 +87,7 @@ static void test_files(void)
 	const char *options[] = { "ndots:5" };
 	struct sandbox_dns dns = { servers, searches, options, 2, 2, 1 };
 	struct err e = { 0 };
-	ok(sandboxfs_write_files(dir, "pod-1", &dns, "10.1.0.2\tpod-1", &e) == 0, "write: %s",
+	ok(sandboxfs_write_files(dir, "pod-1", &dns, "10.1.0.2\tpod-1", NULL, &e) == 0, "write: %s",
 	   err_text(&e));
 	ok(!strcmp(content("resolv.conf"), "search a.local b\nnameserver 10.0.0.1\n"
 		   "nameserver fd00::1\noptions ndots:5\n"), "resolv.conf");
@@ -100,7 +100,7 @@ static void test_files(void)
 	file_read(AT_FDCWD, "/etc/hosts", 1 << 20, &host, NULL);
 	ok(!host.len || !strncmp(hosts, host.data, host.len - 1), "before it are the host's");
 	buf_free(&host);
-	ok(sandboxfs_write_files(dir, NULL, NULL, NULL, &e) == 0, "write without anything");
+	ok(sandboxfs_write_files(dir, NULL, NULL, NULL, NULL, &e) == 0, "write without anything");
 	char name[65] = "";
 	gethostname(name, sizeof(name) - 1);
 	ok(!strcmp(content("hostname"), pool_printf(pool, "%s\n", name)), "the host's name");
@@ -108,11 +108,11 @@ static void test_files(void)
 	ok(!strcmp(content("resolv.conf"), host.len ? host.data : ""), "the host's resolv.conf");
 	buf_free(&host);
 	searches[1] = "b\nnameserver 6.6.6.6";
-	ok(sandboxfs_write_files(dir, "h", &dns, NULL, &e) == -EINVAL &&
+	ok(sandboxfs_write_files(dir, "h", &dns, NULL, NULL, &e) == -EINVAL &&
 	   strstr(e.msg, "searches[1]"),
 	   "no line is smuggled in: %s", e.msg);
 	err_clear(&e);
-	ok(sandboxfs_write_files(path("missing"), "h", NULL, NULL, &e) == -ENOENT, "no folder: %s",
+	ok(sandboxfs_write_files(path("missing"), "h", NULL, NULL, NULL, &e) == -ENOENT, "no folder: %s",
 	   e.msg);
 }
 
@@ -156,7 +156,7 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 
 static void handle_done(void *data, int ret, const struct err *e)
 {
-	handle_ns(data, ret, &(struct sandbox_fds){ -1, -1, -1, -1 }, e);
+	handle_ns(data, ret, &(struct sandbox_fds){ -1, -1, -1, -1, -1 }, e);
 }
 
 static void script(const char *text)

@@ -1,0 +1,27 @@
+/* Standard streams of processes in a user namespace of their own. */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/model/model_int.h"
+
+int blank_fd(struct pool *pool, struct err *e)
+{
+	int fd = memfd_create("crisp-empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return err_sys(e, "make an empty file");
+	pool_fd(pool, fd);
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+		return err_sys(e, "seal an empty file");
+	return fd;
+}
+
+void give_to_user(const struct container *c, int fd)
+{
+	const struct idmap *map = &c->pod->map;
+	uint32_t uid, gid;
+	if (map->n_uids && idmap_uid(map, c->uid, &uid) && idmap_gid(map, c->gid, &gid) && fchown(fd, uid, gid) < 0)
+		log_warn("a stream can be written to, but not opened", "ctr", c->id, "uid", log_num(uid));
+}

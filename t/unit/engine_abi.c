@@ -21,7 +21,7 @@ int main(void)
 	AT(mount, target, 24)
 	AT(mount, options, 32)
 	AT(mount, fd, 40)
-	AT(mount, reserved, 44)
+	AT(mount, userns, 44)
 
 	AT(rootfs, size, 0)
 	AT(rootfs, flags, 4)

@@ -67,6 +67,8 @@ bool cgroup_empty(struct cgroups *cg, const char *path);
 int cgroup_kill(struct cgroups *cg, const char *path, int signo);
 /* Pids in it and below it; at most max are stored, the number of all is returned. */
 size_t cgroup_pids(struct cgroups *cg, const char *path, int *pids, size_t max);
+/* How many processes are in it and below it: read in one hierarchy, that of controller. */
+size_t cgroup_processes(struct cgroups *cg, const char *controller, const char *path);
 
 /* Processes that the kernel has killed in it for lack of memory.  -ENOENT: it is gone, or has
  * no memory controller. */

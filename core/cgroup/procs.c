@@ -71,6 +71,17 @@ size_t cgroup_pids(struct cgroups *cg, const char *path, int *pids, size_t max)
 	return n > 0 ? (size_t)n : 0;
 }
 
+size_t cgroup_processes(struct cgroups *cg, const char *controller, const char *path)
+{
+	const struct hierarchy *h = tree_find(cg, controller);
+	struct buf all = { 0 };
+	if (h && tree_check_path(path, NULL) == 0)
+		tree_walk(h, path, add_procs, &all);
+	size_t n = all.len / sizeof(int);
+	buf_free(&all);
+	return n;
+}
+
 bool cgroup_empty(struct cgroups *cg, const char *path)
 {
 	struct buf all = { 0 };

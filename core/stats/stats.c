@@ -2,6 +2,8 @@
 #include "core/stats/stats.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -97,6 +99,30 @@ static void read_memory(struct cgroups *cg, const char *path, struct stats_sampl
 	buf_free(&text);
 }
 
+/* -- pressure -- */
+
+static bool take_stall(const struct buf *text, const char *which, struct stats_stall *out)
+{
+	char format[64];
+	uint64_t us;
+	const char *at = text->len ? strstr(text->data, which) : NULL;
+	snprintf(format, sizeof(format), "%s avg10=%%lf avg60=%%lf avg300=%%lf total=%%" SCNu64, which);
+	if (!at || sscanf(at, format, &out->avg10, &out->avg60, &out->avg300, &us) != 4)
+		return false;
+	out->total_ns = us * 1000;
+	return true;
+}
+
+static void read_pressure(struct cgroups *cg, const char *path, const char *file, struct stats_pressure *out)
+{
+	struct buf text = { 0 };
+	if (cgroup_read(cg, NULL, path, file, &text) == 0)
+		out->known = take_stall(&text, "some", &out->some);
+	if (out->known)
+		take_stall(&text, "full", &out->full);	/* older kernels have none of the CPU */
+	buf_free(&text);
+}
+
 int stats_read(struct cgroups *cg, const char *path, struct stats_sample *s, struct err *e)
 {
 	int64_t now = clock_mono_ns();
@@ -109,6 +135,11 @@ int stats_read(struct cgroups *cg, const char *path, struct stats_sample *s, str
 		new.has_cpu = read_number(cg, "cpuacct", path, "cpuacct.usage", &new.cpu_usage_ns);
 	read_memory(cg, path, &new);
 	new.has_pids = read_number(cg, "pids", path, "pids.current", &new.pids);
+	if (cgroup_controller_v2(cg, "memory")) {	/* on a hybrid host the v2 one has nobody in it */
+		read_pressure(cg, path, "cpu.pressure", &new.cpu_pressure);
+		read_pressure(cg, path, "memory.pressure", &new.memory_pressure);
+		read_pressure(cg, path, "io.pressure", &new.io_pressure);
+	}
 	if (!new.has_cpu && !new.has_memory && !new.has_pids)
 		return err_set(e, ENOENT, "no usage to read in cgroup %s", path);
 	if (new.has_cpu && s->has_cpu && new.cpu_usage_ns >= s->cpu_usage_ns) {

@@ -14,6 +14,15 @@ struct cgroups;
 
 enum { STATS_FRESH_MS = 1000 };
 
+/* Pressure: how long tasks have waited for a resource; some of them, and all at once (full). */
+struct stats_pressure {
+	bool known;			/* v2 alone has it, and only with PSI in the kernel */
+	struct stats_stall {
+		uint64_t total_ns;
+		double avg10, avg60, avg300;	/* percent of the last so many seconds */
+	} some, full;
+};
+
 /* All memory in bytes.  Zero-initialised: never read. */
 struct stats_sample {
 	int64_t timestamp_ns;		/* CLOCK_REALTIME of the reading; 0: never read */
@@ -29,6 +38,7 @@ struct stats_sample {
 	uint64_t page_faults, major_page_faults;
 	uint64_t swap_usage, swap_available;
 	uint64_t pids;
+	struct stats_pressure cpu_pressure, memory_pressure, io_pressure;
 };
 
 /*

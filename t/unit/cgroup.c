@@ -16,6 +16,7 @@
 #include "core/cgroup/drain.h"
 #include "core/cgroup/tree.h"
 #include "core/loop/loop.h"
+#include "core/stats/netdev.h"
 #include "core/stats/stats.h"
 #include "t/tap.h"
 
@@ -346,12 +347,22 @@ static void test_v2_files(void)
 	put(dir, "cpu.max", "50000 100000\n");
 	put(dir, "cpu.weight", "39\n");
 	put(dir, "cpuset.cpus", "0-1\n");
+	put(dir, "cpu.pressure", "some avg10=1.50 avg60=0.25 avg300=0.00 total=42\n");
+	put(dir, "io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+	    "full avg10=0.00 avg60=2.00 avg300=0.00 total=6\n");
 	struct stats_sample s = { 0 };
 	ok(stats_read(&cg, "/c", &s, &e) == 0, "v2 stats");
 	ok(s.cpu_usage_ns == 5000000000, "v2 cpu");
 	ok(s.working_set == 100000000 && s.rss == 52428800 && s.available == 109715200,
 	   "v2 memory");
 	ok(s.page_faults == 7 && s.major_page_faults == 3 && s.pids == 5, "v2 faults and pids");
+	ok(s.cpu_pressure.known && s.cpu_pressure.some.total_ns == 42000 &&
+		   s.cpu_pressure.some.avg10 == 1.5 && s.cpu_pressure.some.avg60 == 0.25 &&
+		   !s.cpu_pressure.full.total_ns,
+	   "v2 pressure, from a kernel that has no full one of the CPU");
+	ok(s.io_pressure.known && s.io_pressure.full.total_ns == 6000 && s.io_pressure.full.avg60 == 2 &&
+		   !s.memory_pressure.known,
+	   "v2 pressure: some, full, and none");
 	ok(s.has_swap && s.swap_usage == 4096 && !s.has_swap_available, "v2 swap");
 	uint64_t n;
 	ok(cgroup_oom_kills(&cg, "/c", &n) == 0 && n == 2, "v2 OOM kills");
@@ -369,11 +380,36 @@ static void test_v2_files(void)
 	file_remove_tree(AT_FDCWD, dir, &e);
 }
 
+static void test_netdev(void)
+{
+	static const char text[] =
+		"Inter-|   Receive                                                |  Transmit\n"
+		" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n"
+		"    lo:  100       2    0    0    0     0          0         0      100       2    0    0    0     0       0          0\n"
+		"  net1:   11      12   13   14    1     2          3         4       15      16   17   18    5     6       7          8\n"
+		"  eth0:18446744073709551615 22 23 24 1 2 3 4 25 26 27 28 5 6 7 8\n";
+	struct netdev d[4];
+	ok(netdev_parse(text, d, 4) == 2, "interfaces, lo left out");
+	ok(!strcmp(d[0].name, "net1") && d[0].rx.bytes == 11 && d[0].rx.packets == 12 && d[0].rx.errors == 13 &&
+		   d[0].rx.dropped == 14 && d[0].tx.bytes == 15 && d[0].tx.packets == 16 &&
+		   d[0].tx.errors == 17 && d[0].tx.dropped == 18,
+	   "what went in and out");
+	ok(netdev_default(d, 2) == &d[1] && d[1].rx.bytes == UINT64_MAX && d[1].tx.dropped == 28,
+	   "the main one, without a space after its name");
+	ok(netdev_default(d, 1) == d && !netdev_default(d, 0), "or the first, or none");
+	ok(netdev_parse(text, d, 1) == 1 && netdev_parse("", d, 4) == 0, "no more than asked for");
+	int fd = open("/proc/net/dev", O_RDONLY | O_CLOEXEC);
+	size_t n = netdev_read(fd, d, 4);
+	ok(netdev_read(fd, d, 4) == n && netdev_read(-1, d, 4) == 0, "the host's %zu, twice from one fd", n);
+	close(fd);
+}
+
 int main(void)
 {
 	pool = pool_new(NULL, "test");
 	snprintf(parent, sizeof(parent), "/crisp-unit-%d/x", getpid());
 	test_v2_files();
+	test_netdev();
 	struct cgroups *cg;
 	int ret = cgroups_open(pool, parent, &cg, &e);
 	if (geteuid() != 0 || ret == -ENOENT || ret == -EROFS || ret == -EACCES) {

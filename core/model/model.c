@@ -82,7 +82,7 @@ struct pod *pod_new(struct model *m, const char *id)
 	p->model = m;
 	p->pool = pool;
 	p->id = pool_strdup(pool, id);
-	p->net_fd = p->ipc_fd = p->uts_fd = p->shm_fd = p->user_fd = -1;
+	p->net_fd = p->netdev_fd = p->ipc_fd = p->uts_fd = p->shm_fd = p->user_fd = -1;
 	list_init(&p->link);
 	list_init(&p->containers);
 	return p;
@@ -101,7 +101,7 @@ void pod_enter(struct pod *p)
 
 void pod_drop_fds(struct pod *p)
 {
-	int *fds[] = { &p->net_fd, &p->ipc_fd, &p->uts_fd, &p->shm_fd, &p->user_fd };
+	int *fds[] = { &p->net_fd, &p->netdev_fd, &p->ipc_fd, &p->uts_fd, &p->shm_fd, &p->user_fd };
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);

@@ -92,11 +92,14 @@ struct pod {
 	const char *netns_pin;		/* NULL: the host's network */
 	bool namespaces_made;
 	int net_fd, ipc_fd, uts_fd, shm_fd, user_fd;	/* -1: none */
+	int netdev_fd;			/* the netns' /proc/net/dev, or -1 */
 	struct idmap map;		/* of its user namespace; all 0: the host's */
 	bool attached;			/* the network was asked to attach it */
 	const char **ips;
 	size_t n_ips;
 	const char *net_state;
+	struct stats_sample stats;
+	uint64_t processes;		/* as of stats */
 	bool shared_pid;
 	pid_t pause_pid;		/* of a shared pid namespace; 0: none */
 	uint64_t pause_start;		/* with pause_pid: the one process (pid_start_time) */
@@ -246,3 +249,6 @@ struct sample_wait {
 };
 bool model_sample(struct container *c, struct sample_wait *w, void (*cb)(void *data), void *data);
 void model_sample_leave(struct sample_wait *w);
+/* The same of a ready pod as a whole, at once: of its cgroup, or the sum of what its containers'
+ * last samples say where there is none. */
+void model_sample_pod(struct pod *p);

@@ -120,6 +120,7 @@ static void adopt_pod(struct pod *p)
 {
 	struct model *m = p->model;
 	p->net_fd = take(m, "pod", p->id, "net");
+	p->netdev_fd = take(m, "pod", p->id, "netdev");
 	p->ipc_fd = take(m, "pod", p->id, "ipc");
 	p->uts_fd = take(m, "pod", p->id, "uts");
 	p->shm_fd = take(m, "pod", p->id, "shm");

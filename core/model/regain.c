@@ -6,6 +6,7 @@
  *	           any more, and new ones are as good
  *	user       the netns knows who owns it
  *	/dev/shm   new: containers that live keep the old one
+ *	counters   opened again
  */
 #include "core/model/model_int.h"
 
@@ -101,6 +102,7 @@ static void handle_made(void *data, int ret, const struct sandbox_fds *fds, cons
 		keep_new(p, "ipc", &p->ipc_fd, fds->ipc);
 		keep_new(p, "uts", &p->uts_fd, fds->uts);
 		keep_new(p, "shm", &p->shm_fd, fds->shm);
+		keep_new(p, "netdev", &p->netdev_fd, fds->netdev);
 	}
 	g->cb(g->data);
 }
@@ -123,14 +125,17 @@ bool pod_regain_ns(struct pod *p, struct pool *pool, void (*cb)(void *data), voi
 	ns.ipc &= p->ipc_fd < 0;
 	ns.uts &= p->uts_fd < 0;
 	ns.shm &= p->shm_fd < 0;
-	if (!ns.ipc && !ns.uts && !ns.shm)
+	if (p->netdev_fd < 0)
+		ns.counters = p->netns_pin;
+	if (!ns.ipc && !ns.uts && !ns.shm && !ns.counters)
 		return false;
 	if (!ns.uts)
 		ns.hostname = NULL;
 	ns.sysctls = own_sysctls(pool, &ns);
 	struct regain *g = pool_new_struct(pool, struct regain);
 	*g = (struct regain){ p, cb, data };
-	log_info("a pod's namespaces are made anew", "pod", p->id);
+	if (ns.ipc || ns.uts || ns.shm)
+		log_info("a pod's namespaces are made anew", "pod", p->id);
 	sandboxfs_make_ns(p->model->g.sandboxfs, pool, &ns, REGAIN_TIMEOUT_MS, handle_made, g);
 	return true;
 }

@@ -79,11 +79,13 @@ static void handle_namespaces(void *data, int ret, const struct sandbox_fds *fds
 	struct pod *p = op->data;
 	if (ret == 0) {
 		p->net_fd = fds->net;
+		p->netdev_fd = fds->netdev;
 		p->ipc_fd = fds->ipc;
 		p->uts_fd = fds->uts;
 		p->shm_fd = fds->shm;
 		p->user_fd = fds->user;
 		pod_keep_fd(p, "net", p->net_fd);
+		pod_keep_fd(p, "netdev", p->netdev_fd);
 		pod_keep_fd(p, "ipc", p->ipc_fd);
 		pod_keep_fd(p, "uts", p->uts_fd);
 		pod_keep_fd(p, "shm", p->shm_fd);
@@ -153,6 +155,7 @@ int step_unmake_namespaces(struct op *op)
 		return 0;
 	pod_drop_fds(p);
 	pod_keep_fd(p, "net", -1);
+	pod_keep_fd(p, "netdev", -1);
 	pod_keep_fd(p, "ipc", -1);
 	pod_keep_fd(p, "uts", -1);
 	pod_keep_fd(p, "shm", -1);

@@ -125,7 +125,45 @@ bool model_sample(struct container *c, struct sample_wait *w, void (*cb)(void *d
 	return true;
 }
 
+/* What its containers use as far as is known, for an engine that has no cgroup of the pod here. */
+static void sum_up(struct pod *p)
+{
+	struct stats_sample sum = { .timestamp_ns = clock_real_ns(), .mono_ns = clock_mono_ns() };
+	struct container *c;
+	list_for_each(c, &p->containers, in_pod) {
+		const struct stats_sample *s = &c->stats;
+		if (c->state != CONTAINER_STATE_RUNNING)
+			continue;
+		sum.has_cpu |= s->has_cpu;
+		sum.has_nano_cores |= s->has_nano_cores;
+		sum.has_memory |= s->has_memory;
+		sum.has_pids |= s->has_pids;
+		sum.cpu_usage_ns += s->cpu_usage_ns;
+		sum.nano_cores += s->nano_cores;
+		sum.memory_usage += s->memory_usage;
+		sum.working_set += s->working_set;
+		sum.rss += s->rss;
+		sum.page_faults += s->page_faults;
+		sum.major_page_faults += s->major_page_faults;
+		sum.pids += s->pids;
+	}
+	p->processes = sum.pids;
+	p->stats = sum;
+}
+
 void model_sample_leave(struct sample_wait *w)
 {
 	list_del(&w->link);
+}
+
+void model_sample_pod(struct pod *p)
+{
+	struct cgroups *cg = p->model->g.cgroups;
+	int64_t last = p->stats.mono_ns;
+	if (p->state != POD_STATE_READY)
+		return;
+	if (stats_read(cg, p->cgroup_parent, &p->stats, NULL) < 0)
+		sum_up(p);
+	else if (p->stats.mono_ns != last)
+		p->processes = cgroup_processes(cg, "pids", p->cgroup_parent);
 }

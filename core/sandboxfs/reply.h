@@ -1,15 +1,16 @@
 #pragma once
 /*
  * What a job of crisp-work hands back: one SOCK_SEQPACKET message on fd REPLY_FD.  The text
- * has a letter for each fd that comes with it, in order: n netns, i ipc, u uts, o the
- * user namespace that owns them, s shm, m mount namespace; h and r the host's /etc/hosts and /etc/resolv.conf, open, because the core
+ * has a letter for each fd that comes with it, in order: n netns, i ipc, u uts, o the user
+ * namespace that owns them, s shm, d the netns' /proc/net/dev, m mount namespace; h and r the
+ * host's /etc/hosts and /etc/resolv.conf, open, because the core
  * itself opens nothing that is not its own.
  */
 #include <stddef.h>
 
 #include "core/base/err.h"
 
-enum { REPLY_FD = 3, REPLY_FDS_MAX = 7 };
+enum { REPLY_FD = 3, REPLY_FDS_MAX = 8 };
 
 /* fds are borrowed. */
 int reply_send(int sock, const char *letters, const int *fds, struct err *e);

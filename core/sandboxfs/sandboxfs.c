@@ -88,6 +88,8 @@ static int *fd_of_letter(struct sandbox_fds *fds, char letter, int *mntns)
 		return &fds->user;
 	case 's':
 		return &fds->shm;
+	case 'd':
+		return &fds->netdev;
 	case 'm':
 		return mntns;
 	}
@@ -117,7 +119,7 @@ static int take_reply(struct work *w, struct sandbox_fds *fds, int *mntns, struc
 static void handle_end(void *data, struct spawn_result *r)
 {
 	struct work w = *(struct work *)data;
-	struct sandbox_fds fds = { -1, -1, -1, -1, -1 };
+	struct sandbox_fds fds = { -1, -1, -1, -1, -1, -1 };
 	struct err e = { 0 };
 	int mntns = -1, ret = spawn_check(r, w.what, &e);
 	if (ret == 0 && w.reply >= 0)
@@ -188,6 +190,8 @@ struct spawn *sandboxfs_make_ns(struct sandboxfs *fs, struct pool *p, const stru
 	struct work *w = work_new(fs, p, "make namespaces", "ns");
 	if (ns->pin)
 		add_option(w, "--net", ns->pin);
+	else if (ns->counters)
+		add_option(w, "--counters", ns->counters);
 	if (ns->ipc)
 		add_arg(w, "--ipc");
 	if (ns->uts)

@@ -50,12 +50,14 @@ struct sandbox_ns {
 	/* All but the host's namespaces belong to a user namespace with this map; NULL: the host's. */
 	const struct idmap *map;
 	int user;			/* with map: that one, which exists already; -1: a new one */
+	const char *counters;		/* without a pin: a netns whose counters are wanted; may be NULL */
 };
 
 /* Each -1: none.  The callee's, all close-on-exec.  shm is a detached mount: give it to
  * crisp-work enter as an --fdmount. */
 struct sandbox_fds {
 	int net, ipc, uts, shm, user;
+	int netdev;			/* counters of the netns: core/stats/netdev.h reads them */
 };
 
 typedef void sandbox_cb(void *data, int ret, const struct sandbox_fds *fds, const struct err *e);

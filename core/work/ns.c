@@ -29,6 +29,7 @@ enum { SYSCTLS_MAX = 256 };
 
 struct ns_plan {
 	const char *pin;	/* NULL: the host's network */
+	const char *counters;	/* a netns that there is, whose counters are wanted */
 	bool ipc, uts;
 	const char *hostname, *shm_size;
 	bool shm_in_ns;		/* as for an old kernel */
@@ -55,6 +56,8 @@ static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
 		char *value = argv[++i];
 		if (!strcmp(opt, "--net"))
 			p->pin = value;
+		else if (!strcmp(opt, "--counters"))
+			p->counters = value;
 		else if (!strcmp(opt, "--hostname"))
 			p->hostname = value;
 		else if (!strcmp(opt, "--shm") || !strcmp(opt, "--shm-in-ns"))
@@ -69,6 +72,8 @@ static int parse(struct ns_plan *p, int argc, char **argv, struct err *e)
 	}
 	if (p->userns && !p->map.n_uids)
 		return job_usage(e, "--in without --userns");
+	if (p->pin && p->counters)
+		return job_usage(e, "--counters are those of --net already");
 	if (p->hostname && !p->uts)
 		return job_usage(e, "--hostname without --uts would be the host's");
 	return 0;
@@ -169,10 +174,21 @@ static void take_back(const struct ns_plan *p)
 	unlink(p->pin);
 }
 
+static int enter_net(const char *path, struct err *e)
+{
+	auto_close int net = open(path, O_RDONLY | O_CLOEXEC);
+	if (net < 0)
+		return err_sys(e, "open %s", path);
+	if (setns(net, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the netns %s", path);
+	return 0;
+}
+
 static int hand_over(const struct ns_plan *p, int user, int shm, struct err *e)
 {
 	struct { bool wanted; char letter; const char *path; } const files[] = {
 		{ p->pin, 'n', "/proc/self/ns/net" },
+		{ p->pin || p->counters, 'd', "/proc/self/net/dev" },
 		{ p->ipc, 'i', "/proc/self/ns/ipc" },
 		{ p->uts, 'u', "/proc/self/ns/uts" },
 		{ true, 'h', "/etc/hosts" },	/* a host may have neither of these */
@@ -220,6 +236,8 @@ int job_ns(int argc, char **argv, struct err *e)
 	ret = set_up(&p, e);
 	if (ret == 0 && p.pin)
 		ret = pin_netns(&p, e);
+	if (p.counters && enter_net(p.counters, NULL) < 0)
+		p.counters = NULL;	/* a pod can live without being counted */
 	if (ret == 0)
 		ret = hand_over(&p, user, shm, e);
 	if (ret < 0)
@@ -231,11 +249,8 @@ int job_sysctl(int argc, char **argv, struct err *e)
 {
 	if (argc < 3)
 		return job_usage(e, "no netns or no sysctl");
-	auto_close int net = open(argv[1], O_RDONLY | O_CLOEXEC);
-	if (net < 0)
-		return err_sys(e, "open %s", argv[1]);
-	if (setns(net, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the netns %s", argv[1]);
+	if (enter_net(argv[1], e) < 0)
+		return -e->code;
 	for (int i = 2; i < argc; i++) {
 		if (!strchr(argv[i], '='))
 			return job_usage(e, argv[i]);

@@ -10,7 +10,7 @@ static const struct job jobs[] = {
 	  job_enter },
 	{ "template", "template STATE_DIR NETNS_DIR", job_template },
 	{ "ns",
-	  "ns [--net PIN] [--ipc] [--uts] [--hostname NAME] [--shm[-in-ns] BYTES] "
+	  "ns [--net PIN | --counters NETNS] [--ipc] [--uts] [--hostname NAME] [--shm[-in-ns] BYTES] "
 	  "[--sysctl KEY=VALUE]... [--userns UID:N:GID:N [--in USERNS]]",
 	  job_ns },
 	{ "sysctl", "sysctl NETNS KEY=VALUE...", job_sysctl },

@@ -156,7 +156,7 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 
 static void handle_done(void *data, int ret, const struct err *e)
 {
-	handle_ns(data, ret, &(struct sandbox_fds){ -1, -1, -1, -1, -1 }, e);
+	handle_ns(data, ret, &(struct sandbox_fds){ -1, -1, -1, -1, -1, -1 }, e);
 }
 
 static void script(const char *text)

@@ -240,6 +240,17 @@ static int put_message(struct grpc_call *c, const ProtobufCMessage *m, size_t le
 	return 0;
 }
 
+static int put_bytes(struct grpc_call *c, const void *bytes, size_t len, struct err *e)
+{
+	unsigned char *room = start_message(c, len, e);
+	if (!room)
+		return -ENOMEM;
+	if (len)
+		memcpy(room, bytes, len);
+	http2_send(c->stream, FRAME_PREFIX + len);
+	return 0;
+}
+
 void grpc_reply(struct grpc_call *c, const ProtobufCMessage *response)
 {
 	struct err e = { 0 };
@@ -254,12 +265,8 @@ void grpc_reply_packed(struct grpc_call *c, const void *bytes, size_t len)
 {
 	struct err e = { 0 };
 	assert(c->state == CALL_STATE_RUNNING && !c->method->streaming);
-	unsigned char *room = check_size(len, &e) < 0 ? NULL : start_message(c, len, &e);
-	if (!room)
+	if (check_size(len, &e) < 0 || put_bytes(c, bytes, len, &e) < 0)
 		return grpc_fail(c, &e);
-	if (len)
-		memcpy(room, bytes, len);
-	http2_send(c->stream, FRAME_PREFIX + len);
 	finish(c, GRPC_OK, "");
 }
 
@@ -284,26 +291,79 @@ static bool break_off(struct grpc_call *c, const struct err *e)
 	return false;
 }
 
+static int check_queue(struct grpc_call *c, size_t len, struct err *e)
+{
+	size_t queued = http2_queued(c->stream);
+	int ret = check_size(len, e);
+	if (ret == 0 && queued && queued + len > GRPC_MESSAGE_MAX)
+		ret = err_set(e, E2BIG, "%zu bytes wait for a reader", queued);
+	return ret;
+}
+
+static bool sent(struct grpc_call *c)
+{
+	if (http2_queued(c->stream) <= GRPC_QUEUE_HIGH)
+		return true;
+	c->paused = true;
+	http2_watch_queue(c->stream, GRPC_QUEUE_LOW);
+	return false;
+}
+
 bool grpc_send(struct grpc_call *c, const ProtobufCMessage *message)
 {
 	struct err e = { 0 };
 	assert(c->state == CALL_STATE_RUNNING && c->method->streaming);
 	if (c->broken)
 		return false;
-	size_t len = protobuf_c_message_get_packed_size(message), queued = http2_queued(c->stream);
-	if (check_size(len, &e) < 0)
+	size_t len = protobuf_c_message_get_packed_size(message);
+	if (check_queue(c, len, &e) < 0 || put_message(c, message, len, &e) < 0)
 		return break_off(c, &e);
-	if (queued && queued + len > GRPC_MESSAGE_MAX) {
-		err_set(&e, E2BIG, "%zu bytes wait for a reader", queued);
+	return sent(c);
+}
+
+bool grpc_send_packed(struct grpc_call *c, const void *bytes, size_t len)
+{
+	struct err e = { 0 };
+	assert(c->state == CALL_STATE_RUNNING && c->method->streaming);
+	if (c->broken)
+		return false;
+	if (check_queue(c, len, &e) < 0 || put_bytes(c, bytes, len, &e) < 0)
 		return break_off(c, &e);
-	}
-	if (put_message(c, message, len, &e) < 0)
-		return break_off(c, &e);
-	if (http2_queued(c->stream) <= GRPC_QUEUE_HIGH)
-		return true;
-	c->paused = true;
-	http2_watch_queue(c->stream, GRPC_QUEUE_LOW);
-	return false;
+	return sent(c);
+}
+
+void *grpc_pack(struct pool *p, const ProtobufCMessage *m, size_t *len, struct err *e)
+{
+	ProtobufCMessage *copy;
+	size_t used;
+	*len = protobuf_c_message_get_packed_size(m);
+	if (check_size(*len, e) < 0)
+		return NULL;
+	unsigned char *bytes = pool_alloc(p, *len + 1);
+	protobuf_c_message_pack(m, bytes);
+	if (message_check(m->descriptor, bytes, *len, NULL) == 0)
+		return bytes;
+	if (message_unpack(m->descriptor, p, bytes, *len, &copy, &used, e) < 0)
+		return NULL;
+	message_clean(p, copy);
+	*len = protobuf_c_message_get_packed_size(copy);
+	if (check_size(*len, e) < 0)
+		return NULL;
+	bytes = pool_alloc(p, *len + 1);
+	protobuf_c_message_pack(copy, bytes);
+	return bytes;
+}
+
+bool grpc_hold(struct grpc_call *c, size_t n)
+{
+	return http2_hold(c->stream, n);
+}
+
+void grpc_begin(struct grpc_call *c)
+{
+	assert(c->state == CALL_STATE_RUNNING && c->method->streaming);
+	if (!c->broken)
+		respond(c);
 }
 
 static void handle_drained(struct http2_stream *s)

@@ -104,6 +104,17 @@ void grpc_fail_code(struct grpc_call *call, int code, const char *msg);
  * ResourceExhausted, on_cancel is called at the end of the loop pass, and whatever is sent
  * until then is dropped. */
 bool grpc_send(struct grpc_call *call, const ProtobufCMessage *message);
+/* The same with bytes that grpc_pack has made of a message of the method's type. */
+bool grpc_send_packed(struct grpc_call *call, const void *bytes, size_t len);
+/* Pack m now, for calls that send it later or more than once: the bytes are p's, with strings
+ * that are valid UTF-8.  NULL when it is too large for a message. */
+void *grpc_pack(struct pool *p, const ProtobufCMessage *m, size_t *len, struct err *e);
+/* Account n bytes as held by this call, until it ends: what waits to be sent and is not yet
+ * queued.  false: too much is held already, answer with an error. */
+bool grpc_hold(struct grpc_call *call, size_t n);
+/* Send the response headers before there is a message: a client that waits for them knows that
+ * a stream has begun. */
+void grpc_begin(struct grpc_call *call);
 /* cb is called from the loop each time the queue has fallen to GRPC_QUEUE_LOW after grpc_send
  * had said false. */
 void grpc_on_writable(struct grpc_call *call, void (*cb)(struct grpc_call *call, void *data), void *data);

@@ -158,6 +158,39 @@ static void handle_short_events(struct grpc_call *call, const ProtobufCMessage *
 	handle_stream(call, 3, true, true);
 }
 
+/* Messages packed once and sent twice, the first with a string that is not UTF-8. */
+static void handle_packed(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	static char bad[] = "id\xff", good[] = "id";
+	Cri__ContainerEventResponse r = CRI__CONTAINER_EVENT_RESPONSE__INIT;
+	struct err e = { 0 };
+	size_t len[2];
+	r.container_id = bad;
+	void *first = grpc_pack(grpc_pool(call), &r.base, &len[0], &e);
+	r.container_id = good;
+	void *second = grpc_pack(grpc_pool(call), &r.base, &len[1], &e);
+	r.container_id = pool_alloc(grpc_pool(call), GRPC_MESSAGE_MAX + 1);
+	memset(r.container_id, 'x', GRPC_MESSAGE_MAX);
+	size_t too_long;
+	if (grpc_pack(grpc_pool(call), &r.base, &too_long, &e) || !e.code)
+		abort();
+	grpc_begin(call);
+	grpc_begin(call);
+	for (int i = 0; i < 2; i++) {
+		grpc_send_packed(call, first, len[0]);
+		grpc_send_packed(call, second, len[1]);
+	}
+	grpc_finish(call);
+}
+
+/* Begun, and silent. */
+static void handle_begun(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	waiting++;
+	grpc_on_cancel(call, handle_cancel, NULL);
+	grpc_begin(call);
+}
+
 static void handle_flood(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	handle_stream(call, 40000, false, false);
@@ -177,6 +210,8 @@ static const struct grpc_method methods[] = {
 	UNARY("RunPodSandbox", run_pod_sandbox_request, run_pod_sandbox_response, NULL),
 	STREAM("GetContainerEvents", handle_events),
 	STREAM("Flood", handle_flood),
+	STREAM("Packed", handle_packed),
+	STREAM("Begun", handle_begun),
 	STREAM("ShortEvents", handle_short_events),
 	{ 0 }
 };
@@ -495,6 +530,26 @@ static void test_cancel(void)
 	   "a lost connection cancels them");
 }
 
+static void test_packed(void)
+{
+	static const char mended[] = "\x0a\x05id\xef\xbf\xbd", plain[] = "\x0a\x02id";
+	struct client *c = open_client();
+	struct client_call *call = client_ask(c, METHOD("Packed"), "", 0, NULL);
+	bool right = call->code == 0;
+	for (size_t i = 0; i < 4; i++) {
+		size_t len, want = i % 2 ? sizeof(plain) - 1 : sizeof(mended) - 1;
+		const void *got = client_message(call, i, &len);
+		right = right && got && len == want && !memcmp(got, i % 2 ? plain : mended, len);
+	}
+	ok(right, "messages packed once and sent twice, mended where they had to be");
+	call = client_call(c, METHOD("Begun"), "", 0, NULL);
+	for (int i = 0; i < 100 && !call->http_status; i++)
+		client_run(c, NULL, 50);
+	ok(call->http_status == 200 && !call->in.len && !call->closed, "a stream that has begun says so");
+	client_close(c);
+	ok(stat_becomes("waiting", 0), "and ends with its connection");
+}
+
 /* Nobody reads: what the server keeps is bounded, and once there is a reader all arrives. */
 static void test_stalled_reader(void)
 {
@@ -687,6 +742,7 @@ int main(int argc, char **argv)
 	test_held_responses();
 	test_deadline();
 	test_cancel();
+	test_packed();
 	test_stalled_reader();
 	test_flood();
 	test_garbage();

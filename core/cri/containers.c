@@ -1,5 +1,4 @@
 /* The container methods. */
-#include <errno.h>
 #include <string.h>
 
 #include "core/base/json.h"
@@ -182,9 +181,7 @@ static struct container *find(struct grpc_call *call, const char *id)
 	struct container *c = model_container(cri->model, id);
 	if (c && c->state != CONTAINER_STATE_CREATING)
 		return c;
-	struct err e = { 0 };
-	err_set(&e, ENOENT, "container_id \"%s\": no such container", id);
-	grpc_fail(call, &e);
+	rpc_not_found(call, "container_id", id, "container");
 	return NULL;
 }
 
@@ -229,8 +226,8 @@ RPC(cri_list_containers)
 	const Cri__ListContainersRequest *rq = (const void *)request;
 	struct cri *cri = grpc_user(call);
 	struct pool *pool = grpc_pool(call);
-	Cri__ListContainersResponse resp = CRI__LIST_CONTAINERS_RESPONSE__INIT;
-	Cri__Container **list = pool_alloc(pool, (cri->model->containers.len + 1) * sizeof(*list));
+	void **list = pool_alloc(pool, (cri->model->containers.len + 1) * sizeof(*list));
+	size_t n = 0;
 	struct container *c;
 	list_for_each(c, &cri->model->container_list, link) {
 		if (!container_matches(c, rq->filter))
@@ -249,8 +246,7 @@ RPC(cri_list_containers)
 		it->labels = (void *)c->config->labels;
 		it->n_annotations = c->config->n_annotations;
 		it->annotations = (void *)c->config->annotations;
-		list[resp.n_containers++] = it;
+		list[n++] = it;
 	}
-	resp.containers = list;
-	grpc_reply(call, &resp.base);
+	rpc_reply_list(call, list, n);
 }

@@ -73,21 +73,20 @@ RPC(cri_list_images)
 	struct cri *cri = grpc_user(call);
 	struct pool *pool = grpc_pool(call);
 	const char *want = rq->filter ? asked(rq->filter->image) : "";
-	Cri__ListImagesResponse resp = CRI__LIST_IMAGES_RESPONSE__INIT;
 	const struct image *im;
-	size_t n = 0;
+	size_t all = 0, n = 0;
 	for (im = image_next(cri->images, NULL); im; im = image_next(cri->images, im))
-		n++;
-	resp.images = pool_alloc(pool, (n + 1) * sizeof(*resp.images));
+		all++;
+	void **list = pool_alloc(pool, (all + 1) * sizeof(*list));
 	if (want[0]) {
 		im = image_find(cri->images, want);
 		if (im)
-			resp.images[resp.n_images++] = image_of(pool, im);
+			list[n++] = image_of(pool, im);
 	} else {
 		for (im = image_next(cri->images, NULL); im; im = image_next(cri->images, im))
-			resp.images[resp.n_images++] = image_of(pool, im);
+			list[n++] = image_of(pool, im);
 	}
-	grpc_reply(call, &resp.base);
+	rpc_reply_list(call, list, n);
 }
 
 static const char *verbose_image(struct grpc_call *call, const struct image *im)
@@ -187,14 +186,6 @@ RPC(cri_remove_image)
 
 /* -- file system -- */
 
-static Cri__UInt64Value *number(struct pool *p, uint64_t value)
-{
-	Cri__UInt64Value *v = pool_new_struct(p, Cri__UInt64Value);
-	*v = (Cri__UInt64Value)CRI__UINT64_VALUE__INIT;
-	v->value = value;
-	return v;
-}
-
 RPC(cri_image_fs_info)
 {
 	struct cri *cri = grpc_user(call);
@@ -207,8 +198,8 @@ RPC(cri_image_fs_info)
 	Cri__FilesystemUsage use = CRI__FILESYSTEM_USAGE__INIT;
 	use.timestamp = clock_real_ns();
 	use.fs_id = &id;
-	use.used_bytes = number(pool, bytes);
-	use.inodes_used = number(pool, inodes);
+	use.used_bytes = rpc_number(pool, true, bytes);
+	use.inodes_used = rpc_number(pool, true, inodes);
 	Cri__FilesystemUsage *list[] = { &use };
 	Cri__ImageFsInfoResponse resp = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
 	resp.n_image_filesystems = resp.n_container_filesystems = 1;

@@ -1,5 +1,4 @@
 /* The pod sandbox methods. */
-#include <errno.h>
 #include <string.h>
 
 #include "core/base/json.h"
@@ -102,9 +101,7 @@ RPC(cri_pod_sandbox_status)
 	struct pool *pool = grpc_pool(call);
 	struct pod *p = model_pod(cri->model, rq->pod_sandbox_id);
 	if (!p || p->state == POD_STATE_STARTING) {
-		struct err e = { 0 };
-		err_set(&e, ENOENT, "pod_sandbox_id \"%s\": no such pod", rq->pod_sandbox_id);
-		grpc_fail(call, &e);
+		rpc_not_found(call, "pod_sandbox_id", rq->pod_sandbox_id, "pod");
 		return;
 	}
 	Cri__PodSandboxStatusResponse resp = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
@@ -150,8 +147,8 @@ RPC(cri_list_pod_sandbox)
 	const Cri__ListPodSandboxRequest *rq = (const void *)request;
 	struct cri *cri = grpc_user(call);
 	struct pool *pool = grpc_pool(call);
-	Cri__ListPodSandboxResponse resp = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
-	Cri__PodSandbox **items = pool_alloc(pool, (cri->model->pods.len + 1) * sizeof(*items));
+	void **items = pool_alloc(pool, (cri->model->pods.len + 1) * sizeof(*items));
+	size_t n = 0;
 	struct pod *p;
 	list_for_each(p, &cri->model->pod_list, link) {
 		if (!pod_matches(p, rq->filter))
@@ -167,8 +164,7 @@ RPC(cri_list_pod_sandbox)
 		it->n_annotations = p->config->n_annotations;
 		it->annotations = (void *)p->config->annotations;
 		it->runtime_handler = (char *)(uintptr_t)p->handler_name;
-		items[resp.n_items++] = it;
+		items[n++] = it;
 	}
-	resp.items = items;
-	grpc_reply(call, &resp.base);
+	rpc_reply_list(call, items, n);
 }

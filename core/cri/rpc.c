@@ -1,6 +1,7 @@
 /* What the handlers share: waiting for the model, labels, states. */
 #include "core/cri/rpc.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "core/base/pool.h"
@@ -34,6 +35,23 @@ struct model_wait *rpc_wait(struct grpc_call *call, void (*reply)(struct rpc *r,
 void rpc_reply_empty(struct grpc_call *call)
 {
 	grpc_reply_packed(call, "", 0);
+}
+
+void rpc_not_found(struct grpc_call *call, const char *field, const char *id, const char *what)
+{
+	struct err e = { 0 };
+	err_set(&e, ENOENT, "%s \"%s\": no such %s", field, id, what);
+	grpc_fail(call, &e);
+}
+
+Cri__UInt64Value *rpc_number(struct pool *p, bool known, uint64_t value)
+{
+	if (!known)
+		return NULL;
+	Cri__UInt64Value *v = pool_new_struct(p, Cri__UInt64Value);
+	*v = (Cri__UInt64Value)CRI__UINT64_VALUE__INIT;
+	v->value = value;
+	return v;
 }
 
 static const char *value_of(void *const *have, size_t n, const char *key)

@@ -25,6 +25,8 @@ RPC(cri_exec_sync);
 /* stats.c */
 RPC(cri_container_stats);
 RPC(cri_list_container_stats);
+RPC(cri_pod_sandbox_stats);
+RPC(cri_list_pod_sandbox_stats);
 /* images.c */
 RPC(cri_list_images);
 RPC(cri_image_status);
@@ -54,6 +56,19 @@ struct model_wait *rpc_wait(struct grpc_call *call, void (*reply)(struct rpc *r,
 
 /* Answer with an empty message of the method's type. */
 void rpc_reply_empty(struct grpc_call *call);
+
+/*
+ * Answer a list, as one message or, where the method streams, as many: each item once, as it is
+ * now, at the pace of the reader.  The items are messages of the response's one repeated field.
+ * So List* and Stream* have one handler; their requests have the same shape.
+ */
+void rpc_reply_list(struct grpc_call *call, void *const *items, size_t n);
+
+/* Answer NotFound: kind is the field's name, "container_id". */
+void rpc_not_found(struct grpc_call *call, const char *field, const char *id, const char *what);
+
+/* An optional number of a message: NULL unless it is known. */
+Cri__UInt64Value *rpc_number(struct pool *p, bool known, uint64_t value);
 
 /* Labels of any kind: all map entries have the same shape. */
 struct rpc_entry {

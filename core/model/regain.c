@@ -103,6 +103,10 @@ static void handle_made(void *data, int ret, const struct sandbox_fds *fds, cons
 		keep_new(p, "uts", &p->uts_fd, fds->uts);
 		keep_new(p, "shm", &p->shm_fd, fds->shm);
 		keep_new(p, "netdev", &p->netdev_fd, fds->netdev);
+		if (p->user_fd < 0)
+			keep_new(p, "user", &p->user_fd, fds->user);
+		else if (fds->user >= 0)
+			close(fds->user);	/* the one that it was told to use */
 	}
 	g->cb(g->data);
 }

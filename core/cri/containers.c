@@ -146,6 +146,18 @@ static const char *verbose_container(struct pool *pool, const struct container *
 	return json_text(o, NULL);
 }
 
+/* The kubelet creates by the image's id and tells the pod's own word beside it: users want to read that. */
+static Cri__ImageSpec *image_of(struct pool *pool, const struct container *c)
+{
+	Cri__ImageSpec *asked = c->config->image;
+	if (!asked->user_specified_image[0])
+		return asked;
+	Cri__ImageSpec *image = pool_new_struct(pool, Cri__ImageSpec);
+	*image = *asked;
+	image->image = asked->user_specified_image;
+	return image;
+}
+
 static void fill_status(struct pool *pool, const struct container *c, Cri__ContainerStatus *st)
 {
 	const Cri__ContainerConfig *cf = c->config;
@@ -154,7 +166,7 @@ static void fill_status(struct pool *pool, const struct container *c, Cri__Conta
 	st->state = rpc_container_state(c);
 	st->created_at = c->created_ns;
 	st->started_at = c->started_ns;
-	st->image = cf->image;
+	st->image = image_of(pool, c);
 	st->image_ref = (char *)(uintptr_t)c->image_ref;
 	st->image_id = (char *)(uintptr_t)c->image_id;
 	if (c->state == CONTAINER_STATE_EXITED) {

@@ -38,6 +38,7 @@ for a in ARCHETYPES:
     d.call("StartContainer", {"container_id": ctr})
     c = d.ctr(ctr)
     ok(c["state"] == "CONTAINER_RUNNING" and c["started_at"] >= c["created_at"] and not c["finished_at"], f"{a}: it runs", c)
+    ok(c["image"]["image"] == IMAGE, f"{a}: its image", c["image"])
     until(lambda: d.output(ctr) == "deaf\n", "its output")
     r = d.call("ExecSync", {"container_id": ctr, "cmd": ["echo", "hello", "there"]})
     ok((r["stdout"], r["stderr"], r["exit_code"]) == (b"hello there\n", b"", 0), f"{a}: exec", r)
@@ -51,7 +52,8 @@ for a in ARCHETYPES:
     x = d.begin("ExecSync", {"container_id": ctr, "cmd": ["sleep", "1000"]})
     time.sleep(0.2)
     x.leave()
-    lister = d.create(pod, "second", "exit", "3")
+    lister = d.create(pod, "second", "exit", "3", image={"image": c["image_id"], "user_specified_image": IMAGE})
+    ok(d.ctr(lister)["image"]["image"] == IMAGE, f"{a}: by id, the image is told as the user said it", d.ctr(lister)["image"])
     ok(set(d.ctrs()) == {ctr, lister}, f"{a}: both are listed")
     one = d.call("ListContainers", {"filter": {"pod_sandbox_id": pod, "state": {"state": "CONTAINER_RUNNING"}}})["containers"]
     ok([c["id"] for c in one] == [ctr], f"{a}: filtered by pod and state", one)

@@ -417,6 +417,9 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 		err_set(&x->why, ENOENT, "container_id \"%s\": no such container", id);
 	else if (!n_cmd)
 		err_set(&x->why, EINVAL, "cmd: is empty, expected a command");
+	else if (c->state == CONTAINER_STATE_EXITED)
+		err_set(&x->why, EBUSY, "container_id %s: the container has exited with code %d, nothing can run in it until "
+					"it is started anew", c->id, c->exit_code);
 	else if (c->state != CONTAINER_STATE_RUNNING)
 		err_set(&x->why, EBUSY, "container_id %s: the container is %s, not running", c->id,
 			container_state_name(c->state));

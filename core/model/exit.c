@@ -11,6 +11,7 @@
  * zombie to the keeper, which tells the next core the same status once more.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -86,6 +87,17 @@ static bool oom_killed(struct container *c)
 	return oom;
 }
 
+/* Users read this in the pod's status. */
+static const char *oom_message(struct container *c)
+{
+	const Cri__LinuxContainerConfig *l = c->config->linux;
+	int64_t limit = l && l->resources ? l->resources->memory_limit_in_bytes : 0;
+	if (limit <= 0)
+		return "out of memory: it has no limit of its own, so its pod's or the node's was reached";
+	return pool_printf(c->pool, "out of memory: its limit of %" PRIi64 " bytes was reached; raise resources.limits.memory, "
+				    "or make it use less", limit);
+}
+
 static void judge(struct container *c, int status)
 {
 	bool oom = status != STATUS_LOST && status != 0 && oom_killed(c);
@@ -97,6 +109,8 @@ static void judge(struct container *c, int status)
 	}
 	c->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 	c->reason = oom ? "OOMKilled" : c->exit_code ? "Error" : "Completed";
+	if (oom)
+		c->message = oom_message(c);
 }
 
 /* Other processes outlive an init only where it was not the init of its pid namespace. */

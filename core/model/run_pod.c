@@ -371,6 +371,21 @@ static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config
 	return p;
 }
 
+/* What a RuntimeClass can name here: "a, b". */
+static const char *handler_names(const struct model *m, struct pool *pool)
+{
+	const char *names = "none";
+	struct plug_handler *h;
+	bool any = false;
+	for (size_t i = 0; (h = plug_handler_at(m->g.plug, i)); i++) {
+		if (h->old)
+			continue;
+		names = any ? pool_printf(pool, "%s, %s", names, h->name) : h->name;
+		any = true;
+	}
+	return names;
+}
+
 struct op *run_pod_unwind(struct pod *p, const char *step)
 {
 	struct pool *pool = pool_new(p->model->pool, "run pod");
@@ -395,7 +410,9 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 		return;
 	}
 	if (!h) {
-		err_set(&e, EINVAL, "runtime_handler \"%s\": no such handler on this node", handler);
+		err_set(&e, EINVAL, "runtime_handler \"%s\": no such handler on this node, which has %s: let the RuntimeClass name "
+				    "one of these, or add it to engines.handlers", handler,
+			handler_names(m, tmp));
 		goto refuse;
 	}
 	if (!h->ready) {

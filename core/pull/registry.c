@@ -120,7 +120,8 @@ int registry_authorize(struct registry *g, const struct http_call *c, struct err
 	if (!ch.basic || !cred || !cred->username)
 		return err_set(e, EACCES, "%s: unauthorized: %s", g->host,
 			       cred ? "it does not take the credentials given"
-				    : "it asks for credentials");
+				    : "it asks for credentials: give the pod imagePullSecrets, or the node "
+				      "registries.auth_file");
 	g->authorization = auth_basic(g->pool, cred);
 	return 0;
 }
@@ -149,7 +150,7 @@ int registry_check(const struct registry *g, const struct http_call *c, const ch
 	} known[] = {
 		{ 401, EACCES, "unauthorized" },
 		{ 403, EACCES, "forbidden" },
-		{ 404, ENOENT, "not found" },
+		{ 404, ENOENT, "not found, see to the image's name and tag" },
 		{ 429, EAGAIN, "too many requests" },
 	};
 	if (c->ret < 0) {

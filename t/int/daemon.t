@@ -60,6 +60,7 @@ for a in ARCHETYPES:
     d.call("StartContainer", {"container_id": lister})
     c = d.wait_exit(lister)
     ok((c["exit_code"], c["reason"]) == (3, "Error") and c["finished_at"] >= c["started_at"], f"{a}: an exit code", c)
+    refuse(f"{a}: exec in what has ended", "ExecSync", {"container_id": lister, "cmd": ["x"]}, "EBUSY", lister, "exited with code 3")
     t = time.monotonic()
     d.call("StopContainer", {"container_id": ctr, "timeout": 1})
     t = time.monotonic() - t
@@ -125,7 +126,7 @@ refuse("RunPodSandbox: no config", "RunPodSandbox", {}, "EINVAL", "config")
 bad_pod("no metadata", without(good, "metadata"), "EINVAL", "metadata")
 for key in "name", "uid", "namespace":
     bad_pod(f"no metadata.{key}", without(good, "metadata", key), "EINVAL", f"metadata.{key}")
-bad_pod("unknown handler", good, "EINVAL", "runtime_handler", '"nope"', handler="nope")
+bad_pod("unknown handler", good, "EINVAL", "runtime_handler", '"nope"', "cli", "engines.handlers", handler="nope")
 bad_pod("a handler that doesn't load", good, "EHOSTDOWN", "runtime_handler", '"broken"', "archetype", handler="broken")
 bad_pod("a path as handler", good, "EINVAL", "runtime_handler", handler="../fake")
 bad_pod("a slice as parent", changed(good, "kubepods.slice", "linux", "cgroup_parent"), "EINVAL", "cgroup_parent")

@@ -449,7 +449,7 @@ def test_auth():
     pull_fails("bearer/x", "EACCES", ["token server", "401"], "bearer with a wrong password", ["--user", "user", "--password", "x"])
     pull_fails("bearer/x", "EACCES", ["token"], "a token that is refused", ["--token", "bad"])
     pull_works("basic/x", "basic", user)
-    pull_fails("basic/x", "EACCES", ["asks for credentials"], "basic without credentials")
+    pull_fails("basic/x", "EACCES", ["asks for credentials", "imagePullSecrets"], "basic without credentials")
     pull_fails("basic/x", "EACCES", ["unauthorized"], "basic with a wrong password", ["--user", "user", "--password", "x"])
     pull_works("basic/x", "credentials that name this server", user + ["--server", f"http://{FAKE}/v1/"])
     pull_fails("basic/x", "EACCES", ["asks for credentials"], "credentials for another server are not sent",

@@ -16,7 +16,6 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
-#include "core/base/near.h"
 #include "core/base/pool.h"
 #include "core/config/schema.h"
 #include "core/config/tree.h"
@@ -24,11 +23,6 @@
 #define FILE_DEFAULT "/etc/crisp/config.yaml"
 
 enum { DROPINS_MAX = 256, SET_DEPTH_MAX = 8 };
-
-/* Handlers where none is configured, each of the engine of its name; the first is the default.
- * Which they are is for the build to say. */
-static const char *const default_handlers[] = { DEFAULT_HANDLERS };
-enum { N_DEFAULT_HANDLERS = sizeof(default_handlers) / sizeof(*default_handlers) };
 
 struct layers {
 	struct pool *pool;
@@ -175,47 +169,6 @@ static int default_network(struct pool *p, struct config *c, struct tree *merged
 	return 0;
 }
 
-static void add_handler(struct config *c, const char *name)
-{
-	c->handlers[c->n_handlers++] =
-		(struct config_handler){ .name = name, .engine = name, .options_json = "{}" };
-}
-
-static bool is_engine(struct pool *p, const struct config *c, const char *name)
-{
-	if (!schema_is_engine_name(name))
-		return false;
-	for (size_t i = 0; i < N_DEFAULT_HANDLERS; i++)
-		if (!strcmp(name, default_handlers[i]))
-			return true;
-	return access(pool_printf(p, "%s/%s.so", c->engine_dir, name), F_OK) == 0;
-}
-
-/* An engine named as default needs no handler entry. */
-static int default_engines(struct pool *p, struct config *c, struct tree *merged, struct err *e)
-{
-	default_to(&c->engine_default, default_handlers[0]);
-	if (!c->handlers) {
-		c->handlers = pool_alloc(p, (N_DEFAULT_HANDLERS + 1) * sizeof(*c->handlers));
-		for (size_t i = 0; i < N_DEFAULT_HANDLERS; i++)
-			add_handler(c, default_handlers[i]);
-	}
-	if (config_handler(c, c->engine_default))
-		return 0;
-	if (is_engine(p, c, c->engine_default)) {
-		add_handler(c, c->engine_default);
-		return 0;
-	}
-	const char **names = pool_alloc(p, (c->n_handlers + 1) * sizeof(*names));
-	for (size_t i = 0; i < c->n_handlers; i++)
-		names[i] = c->handlers[i].name;
-	const char *near = near_name(c->engine_default, names, c->n_handlers);
-	return tree_err(tree_get(tree_get(merged, "engines"), "default"), e,
-			"engines.default: \"%s\" is neither a handler nor an engine%s%s%s",
-			c->engine_default, near ? ", did you mean \"" : "", near ? near : "",
-			near ? "\"?" : "");
-}
-
 static int fill_defaults(struct pool *p, struct config *c, struct tree *merged, const char *exe_dir,
 			 struct err *e)
 {
@@ -236,7 +189,7 @@ static int fill_defaults(struct pool *p, struct config *c, struct tree *merged, 
 	default_to(&c->registries_dir, "/etc/crisp/registries.d");
 	default_to(&c->stream_address, "127.0.0.1");
 	default_to(&c->images_store, "auto");
-	int ret = default_engines(p, c, merged, e);
+	int ret = handlers_complete(p, c, tree_get(merged, "engines"), e);
 	return ret < 0 ? ret : default_network(p, c, merged, e);
 }
 
@@ -256,14 +209,4 @@ int config_load(struct pool *p, const char *file, const char *const *sets, size_
 	if (ret == 0)
 		*out = c;
 	return ret;
-}
-
-const struct config_handler *config_handler(const struct config *c, const char *name)
-{
-	if (!name || !*name)
-		name = c->engine_default;
-	for (size_t i = 0; i < c->n_handlers; i++)
-		if (!strcmp(c->handlers[i].name, name))
-			return &c->handlers[i];
-	return NULL;
 }

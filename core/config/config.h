@@ -12,16 +12,33 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/base/err.h"
 
 struct json_out;
 struct pool;
 
+/*
+ * What the core itself does for the pods of a handler, whatever its engine.  All zero: nothing.
+ */
+struct config_policy {
+	const char **annotations;	/* patterns: which of a pod's or container's the engine sees */
+	size_t n_annotations;
+	const char *spec_json;		/* parts of config.json that lie below what is asked for; NULL */
+	bool no_host_devices;		/* privileged containers get none of the host's devices */
+	int64_t overhead_memory;	/* bytes that a pod takes beside its containers; 0: not said */
+	int64_t overhead_cpu;		/* thousandths of a CPU, likewise */
+	uint64_t create_timeout_ms;	/* of an engine's create, start and sandbox; 0: the usual */
+};
+
 struct config_handler {
 	const char *name;		/* a DNS label, as RuntimeClass wants it */
 	const char *engine;		/* [a-z0-9_-]+ */
 	const char *options_json;	/* text of an object, "{}" when none */
+	const char *fallback;		/* handler of its pods that need the host; NULL: itself */
+	unsigned max_parallel;		/* operations that make something, at once; 0: no limit */
+	struct config_policy policy;
 };
 
 struct config_mirror {
@@ -75,6 +92,17 @@ int config_load(struct pool *p, const char *file, const char *const *sets, size_
 
 /* The handler of that name, "" or NULL for the default one; NULL when there is none. */
 const struct config_handler *config_handler(const struct config *c, const char *name);
+
+/* A policy as text, and from what config_policy_json() has written (-EINVAL). */
+const char *config_policy_json(struct pool *p, const struct config_policy *policy);
+int config_policy_parse(struct pool *p, const char *text, struct config_policy *out, struct err *e);
+/* May the engine see the annotation of that name?  Patterns are those of path.Match in Go: * and ?
+ * stop at a slash.  What tells engines who a pod is never comes from outside. */
+bool config_policy_allows(const struct config_policy *p, const char *annotation);
+
+/* The paths of the keys that differ, comma-separated, but those that are reloaded: handlers and
+ * the log's level.  "" when there are none. */
+const char *config_fixed_changes(struct pool *p, const struct config *was, const struct config *now);
 
 /* The effective values as one JSON object, shaped as the file is. */
 void config_json(const struct config *c, struct json_out *o);

@@ -20,20 +20,7 @@
 #include "core/config/config.h"
 #include "core/config/tree.h"
 
-struct reader {
-	struct pool *pool;
-	struct config *config;
-	struct err *e;
-};
-
-struct key {
-	const char *name;
-	const struct key *section;	/* or: */
-	int (*read)(struct reader *r, const char *path, const struct tree *t, void *field);
-	size_t field;
-};
-
-static int fail_kind(struct reader *r, const char *path, const struct tree *t, const char *expected)
+int schema_fail(struct schema_reader *r, const char *path, const struct tree *t, const char *expected)
 {
 	if (t->text && t->kind != TREE_NULL)
 		return tree_err(t, r->e, "%s: \"%.100s\" is %s, expected %s", path, t->text,
@@ -42,7 +29,7 @@ static int fail_kind(struct reader *r, const char *path, const struct tree *t, c
 			tree_kind_name(t->kind));
 }
 
-static int fail_unknown(struct reader *r, const char *section, const struct tree_member *m,
+static int fail_unknown(struct schema_reader *r, const char *section, const struct tree_member *m,
 			const char *const *names, size_t n)
 {
 	const char *near = near_name(m->key, names, n);
@@ -54,19 +41,19 @@ static int fail_unknown(struct reader *r, const char *section, const struct tree
 	return tree_err(&at, r->e, "unknown key \"%s%s%s\"", section, dot, m->key);
 }
 
-static int read_string(struct reader *r, const char *path, const struct tree *t, void *field)
+int schema_string(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	if (!tree_str(t))
-		return fail_kind(r, path, t, "a string");
+		return schema_fail(r, path, t, "a string");
 	*(const char **)field = t->text;
 	return 0;
 }
 
-static int read_path(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_path(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	const char *s = tree_str(t);
 	if (!s || *s != '/' || strlen(s) >= PATH_MAX - NAME_MAX)
-		return fail_kind(r, path, t, "an absolute path");
+		return schema_fail(r, path, t, "an absolute path");
 	size_t n = strlen(s);
 	while (n > 1 && s[n - 1] == '/')
 		n--;
@@ -75,23 +62,23 @@ static int read_path(struct reader *r, const char *path, const struct tree *t, v
 }
 
 /* The socket's address holds 107 bytes. */
-static int read_socket(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_socket(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	if (tree_str(t) && strlen(t->text) > 107)
-		return fail_kind(r, path, t, "a path of at most 107 bytes");
+		return schema_fail(r, path, t, "a path of at most 107 bytes");
 	return read_path(r, path, t, field);
 }
 
-static int read_netns_prefix(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_netns_prefix(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	const char *s = tree_str(t);
 	if (!s || strlen(s) > 64 || strchr(s, '/') || *s == '.')
-		return fail_kind(r, path, t, "the begin of a file name, at most 64 bytes");
-	return read_string(r, path, t, field);
+		return schema_fail(r, path, t, "the begin of a file name, at most 64 bytes");
+	return schema_string(r, path, t, field);
 }
 
 /* One of the words in the list, which ends with NULL. */
-static int read_word(struct reader *r, const char *path, const struct tree *t, void *field,
+static int read_word(struct schema_reader *r, const char *path, const struct tree *t, void *field,
 		     const char *const *words)
 {
 	char expected[200] = "one of";
@@ -103,10 +90,10 @@ static int read_word(struct reader *r, const char *path, const struct tree *t, v
 		size_t n = strlen(expected);
 		snprintf(expected + n, sizeof(expected) - n, "%s %s", i ? "," : "", words[i]);
 	}
-	return fail_kind(r, path, t, expected);
+	return schema_fail(r, path, t, expected);
 }
 
-static int read_level(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_level(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	static const char *const words[] = { "debug", "info", "warn", "error", NULL };
 	const char *word;
@@ -116,109 +103,53 @@ static int read_level(struct reader *r, const char *path, const struct tree *t, 
 	return ret;
 }
 
-static int read_driver(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_driver(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	static const char *const words[] = { "auto", "cgroupfs", "systemd", NULL };
 	return read_word(r, path, t, field, words);
 }
 
-static int read_store(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_store(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	static const char *const words[] = { "auto", "dir", "erofs", NULL };
 	return read_word(r, path, t, field, words);
 }
 
-static int read_cgroup_parent(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_cgroup_parent(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	const char *s = tree_str(t);
 	size_t n = s ? strlen(s) : 0;
 	bool slice = n > 6 && n < NAME_MAX && !strcmp(s + n - 6, ".slice") && !strchr(s, '/');
 	if (slice)
-		return read_string(r, path, t, field);
+		return schema_string(r, path, t, field);
 	if (s && (strstr(s, "/../") || (n > 3 && !strcmp(s + n - 3, "/.."))))
-		return fail_kind(r, path, t, "a path without \"..\"");
+		return schema_fail(r, path, t, "a path without \"..\"");
 	if (!s || *s != '/')
-		return fail_kind(r, path, t, "a path like /crisp, or NAME.slice");
+		return schema_fail(r, path, t, "a path like /crisp, or NAME.slice");
 	return read_path(r, path, t, field);
 }
 
-bool schema_is_engine_name(const char *s)
-{
-	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_-");
-	return n > 0 && n <= 64 && !s[n];
-}
-
-static int read_engine_name(struct reader *r, const char *path, const struct tree *t, void *field)
-{
-	if (!tree_str(t) || !schema_is_engine_name(t->text))
-		return fail_kind(r, path, t, SCHEMA_ENGINE_NAME);
-	return read_string(r, path, t, field);
-}
-
-static int read_options(struct reader *r, const char *path, const struct tree *t, void *field)
+int schema_mapping(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	if (t->kind != TREE_MAP)
-		return fail_kind(r, path, t, "a mapping");
+		return schema_fail(r, path, t, "a mapping");
 	struct json_out *o = json_out(r->pool);
 	tree_json(t, o);
 	*(const char **)field = json_text(o, NULL);
 	return 0;
 }
 
-static bool is_dns_label(const char *s)
-{
-	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-");
-	return n > 0 && n <= 63 && !s[n] && s[0] != '-' && s[n - 1] != '-';
-}
-
-static int read_keys(struct reader *r, const char *section, const struct key *keys,
-		     const struct tree *t, void *base);
-
-static const struct key handler_keys[] = {
-	{ "engine", NULL, read_engine_name, offsetof(struct config_handler, engine) },
-	{ "options", NULL, read_options, offsetof(struct config_handler, options_json) },
-	{ 0 }
-};
-
-static int read_handlers(struct reader *r, const char *path, const struct tree *t, void *field)
-{
-	struct config *c = r->config;
-	if (t->kind != TREE_MAP)
-		return fail_kind(r, path, t, "a mapping of handler names");
-	c->handlers =
-		pool_alloc(r->pool, (t->n + 1) * sizeof(*c->handlers)); /* room for the default */
-	c->n_handlers = 0;
-	for (size_t i = 0; i < t->n; i++) {
-		const struct tree_member *m = &t->members[i];
-		if (!is_dns_label(m->key))
-			return tree_err(
-				m->value, r->e,
-				"%s: \"%.100s\" is no name for a handler, expected a-z, 0-9 and -",
-				path, m->key);
-		struct config_handler *h = &c->handlers[c->n_handlers++];
-		*h = (struct config_handler){ .name = m->key,
-					      .engine = m->key,
-					      .options_json = "{}" };
-		const char *section = pool_printf(r->pool, "%s.%s", path, m->key);
-		int ret = read_keys(r, section, handler_keys, m->value, h);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
-}
-
-/* A list of strings that each pass `good`. */
-static int read_list(struct reader *r, const char *path, const struct tree *t, const char ***out,
-		     size_t *n, bool (*good)(const char *s), const char *expected)
+int schema_list(struct schema_reader *r, const char *path, const struct tree *t, const char ***out,
+		size_t *n, bool (*good)(const char *s), const char *expected)
 {
 	if (t->kind != TREE_LIST)
-		return fail_kind(r, path, t, "a list");
+		return schema_fail(r, path, t, "a list");
 	*out = pool_alloc(r->pool, (t->n + 1) * sizeof(**out));
 	*n = 0;
 	for (size_t i = 0; i < t->n; i++) {
 		const struct tree *v = t->members[i].value;
 		if (!tree_str(v) || !good(v->text))
-			return fail_kind(r, path, v, expected);
+			return schema_fail(r, path, v, expected);
 		(*out)[(*n)++] = v->text;
 	}
 	return 0;
@@ -255,23 +186,23 @@ static bool is_image(const char *s)
 	return *s && strlen(s) < 512 && !s[strcspn(s, " \t\r\n")];
 }
 
-static int read_plain_http(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_plain_http(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
-	return read_list(r, path, t, &r->config->plain_http, &r->config->n_plain_http, is_host,
+	return schema_list(r, path, t, &r->config->plain_http, &r->config->n_plain_http, is_host,
 			 "HOST or HOST:PORT");
 }
 
-static int read_pinned(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_pinned(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
-	return read_list(r, path, t, &r->config->pinned, &r->config->n_pinned, is_image,
+	return schema_list(r, path, t, &r->config->pinned, &r->config->n_pinned, is_image,
 			 "the name of an image");
 }
 
-static int read_mirrors(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_mirrors(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	struct config *c = r->config;
 	if (t->kind != TREE_MAP)
-		return fail_kind(r, path, t, "a mapping of registry hosts");
+		return schema_fail(r, path, t, "a mapping of registry hosts");
 	c->mirrors = pool_alloc(r->pool, (t->n + 1) * sizeof(*c->mirrors));
 	c->n_mirrors = 0;
 	for (size_t i = 0; i < t->n; i++) {
@@ -282,7 +213,7 @@ static int read_mirrors(struct reader *r, const char *path, const struct tree *t
 		struct config_mirror *mirror = &c->mirrors[c->n_mirrors++];
 		mirror->host = m->key;
 		const char *sub = pool_printf(r->pool, "%s.%s", path, m->key);
-		int ret = read_list(r, sub, m->value, &mirror->urls, &mirror->n_urls, is_url,
+		int ret = schema_list(r, sub, m->value, &mirror->urls, &mirror->n_urls, is_url,
 				    "a URL of http:// or https:// and a host");
 		if (ret < 0)
 			return ret;
@@ -290,63 +221,63 @@ static int read_mirrors(struct reader *r, const char *path, const struct tree *t
 	return 0;
 }
 
-static int read_address(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_address(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	unsigned char any[16];
 	const char *s = tree_str(t);
 	if (!s || (inet_pton(AF_INET, s, any) != 1 && inet_pton(AF_INET6, s, any) != 1))
-		return fail_kind(r, path, t, "an IP address");
-	return read_string(r, path, t, field);
+		return schema_fail(r, path, t, "an IP address");
+	return schema_string(r, path, t, field);
 }
 
-static int read_port(struct reader *r, const char *path, const struct tree *t, void *field)
+static int read_port(struct schema_reader *r, const char *path, const struct tree *t, void *field)
 {
 	int64_t n;
 	if (tree_int(t, &n) < 0 || n < 0 || n > 65535)
-		return fail_kind(r, path, t, "a port, 0 to 65535");
+		return schema_fail(r, path, t, "a port, 0 to 65535");
 	*(int *)field = (int)n;
 	return 0;
 }
 
 #define AT(field) offsetof(struct config, field)
 
-static const struct key log_keys[] = {
+static const struct schema_key log_keys[] = {
 	{ "level", NULL, read_level, AT(log_level) },
 	{ 0 }
 };
-static const struct key cgroup_keys[] = {
+static const struct schema_key cgroup_keys[] = {
 	{ "driver", NULL, read_driver, AT(cgroup_driver) },
 	{ "parent", NULL, read_cgroup_parent, AT(cgroup_parent) },
 	{ 0 }
 };
-static const struct key engines_keys[] = {
-	{ "default", NULL, read_string, AT(engine_default) },
-	{ "handlers", NULL, read_handlers, 0 },
+static const struct schema_key engines_keys[] = {
+	{ "default", NULL, schema_string, AT(engine_default) },
+	{ "handlers", NULL, schema_handlers, 0 },
 	{ 0 }
 };
-static const struct key network_keys[] = {
-	{ "plugin", NULL, read_engine_name, AT(network_plugin) },
-	{ "options", NULL, read_options, AT(network_options_json) },
+static const struct schema_key network_keys[] = {
+	{ "plugin", NULL, schema_engine_name, AT(network_plugin) },
+	{ "options", NULL, schema_mapping, AT(network_options_json) },
 	{ 0 }
 };
-static const struct key registries_keys[] = {
+static const struct schema_key registries_keys[] = {
 	{ "dir", NULL, read_path, AT(registries_dir) },
 	{ "auth_file", NULL, read_path, AT(auth_file) },
 	{ "plain_http", NULL, read_plain_http, 0 },
 	{ "mirrors", NULL, read_mirrors, 0 },
 	{ 0 }
 };
-static const struct key stream_keys[] = {
+static const struct schema_key stream_keys[] = {
 	{ "address", NULL, read_address, AT(stream_address) },
 	{ "port", NULL, read_port, AT(stream_port) },
 	{ 0 }
 };
-static const struct key images_keys[] = {
+static const struct schema_key images_keys[] = {
 	{ "store", NULL, read_store, AT(images_store) },
 	{ "pinned", NULL, read_pinned, 0 },
 	{ 0 }
 };
-static const struct key top_keys[] = {
+static const struct schema_key top_keys[] = {
 	{ "socket", NULL, read_socket, AT(socket) },
 	{ "state", NULL, read_path, AT(state) },
 	{ "root", NULL, read_path, AT(root) },
@@ -366,34 +297,53 @@ static const struct key top_keys[] = {
 };
 
 enum { KEYS_MAX = 16 };
-_Static_assert(sizeof(top_keys) / sizeof(*top_keys) <= KEYS_MAX, "read_keys collects the names");
+_Static_assert(sizeof(top_keys) / sizeof(*top_keys) <= KEYS_MAX, "schema_keys collects the names");
 
-static int read_key(struct reader *r, const char *section, const struct key *k,
-		    const struct tree *v, void *base)
+static int read_key(struct schema_reader *r, const char *section, const struct schema_key *k,
+		    const struct tree *v, char *base)
 {
 	if (v->kind == TREE_NULL)	/* "key:" with nothing: as if absent */
 		return 0;
 	const char *path = *section ? pool_printf(r->pool, "%s.%s", section, k->name) : k->name;
 	if (k->section)
-		return read_keys(r, path, k->section, v, base);
-	return k->read(r, path, v, (char *)base + k->field);
+		return schema_keys(r, path, k->section, v, base);
+	return k->read(r, path, v, base + k->field);
 }
 
-static int read_keys(struct reader *r, const char *section, const struct key *keys,
-		     const struct tree *t, void *base)
+/* The key of that name and the base of its field; NULL, and all names that there are. */
+static const struct schema_key *find_key(const struct schema_key *keys, const char *name, char **base,
+					 const char **names, size_t *n)
+{
+	for (const struct schema_key *k = keys; k->name; k++) {
+		char *inner = *base + k->field;
+		const struct schema_key *found;
+		if (!*k->name && (found = find_key(k->section, name, &inner, names, n))) {
+			*base = inner;
+			return found;
+		}
+		if (*k->name && !strcmp(k->name, name))
+			return k;
+		if (*k->name && *n < KEYS_MAX)
+			names[(*n)++] = k->name;
+	}
+	return NULL;
+}
+
+int schema_keys(struct schema_reader *r, const char *section, const struct schema_key *keys,
+		const struct tree *t, void *base)
 {
 	if (t->kind == TREE_NULL)
 		return 0;
 	if (t->kind != TREE_MAP)
-		return fail_kind(r, *section ? section : "the file", t, "a mapping");
+		return schema_fail(r, *section ? section : "the file", t, "a mapping");
 	for (size_t i = 0; i < t->n; i++) {
 		const char *names[KEYS_MAX];
-		const struct key *k = keys;
-		for (size_t n = 0; k->name && strcmp(k->name, t->members[i].key); k++)
-			names[n++] = k->name;
-		if (!k->name)
-			return fail_unknown(r, section, &t->members[i], names, k - keys);
-		int ret = read_key(r, section, k, t->members[i].value, base);
+		size_t n = 0;
+		char *at = base;
+		const struct schema_key *k = find_key(keys, t->members[i].key, &at, names, &n);
+		if (!k)
+			return fail_unknown(r, section, &t->members[i], names, n);
+		int ret = read_key(r, section, k, t->members[i].value, at);
 		if (ret < 0)
 			return ret;
 	}
@@ -402,6 +352,6 @@ static int read_keys(struct reader *r, const char *section, const struct key *ke
 
 int schema_read(struct pool *p, const struct tree *t, struct config *c, struct err *e)
 {
-	struct reader r = { .pool = p, .config = c, .e = e };
-	return read_keys(&r, "", top_keys, t, c);
+	struct schema_reader r = { .pool = p, .config = c, .e = e };
+	return schema_keys(&r, "", top_keys, t, c);
 }

@@ -198,6 +198,42 @@ static const struct {
 	{ "engines: {handlers: {a: {engine: ../evil}}}", "engines.handlers.a.engine: \"../evil\"" },
 	{ "engines: {handlers: {A_b: {engine: crun}}}", "\"A_b\" is no name for a handler" },
 	{ "engines: {handlers: {a: {options: 5}}}", "engines.handlers.a.options: \"5\"" },
+	{ "engines: {handlers: {a: {alowed_annotations: []}}}",
+	  ":1: unknown key \"engines.handlers.a.alowed_annotations\", did you mean "
+	  "\"engines.handlers.a.allowed_annotations\"?" },
+	{ "engines: {handlers: {a: {fallbak: b}}}", "did you mean \"engines.handlers.a.fallback\"?" },
+	{ "engines: {handlers: {a: {allowed_annotations: ['x[']}}}", "a.allowed_annotations: \"x[\" is wrong" },
+	{ "engines: {handlers: {a: {allowed_annotations: ['x\\']}}}", "allowed_annotations: \"x\\\" is wrong" },
+	{ "engines: {handlers: {a: {allowed_annotations: [\"[!a]\"]}}}", "allowed_annotations: \"[!a]\"" },
+	{ "engines: {handlers: {a: {privileged_without_host_devices: 'yes'}}}", "expected true or false" },
+	{ "engines: {handlers: {a: {create_timeout: 0}}}", "create_timeout: \"0\"" },
+	{ "engines: {handlers: {a: {create_timeout: 201}}}", "expected a time of 1s to 200s" },
+	{ "engines: {handlers: {a: {create_timeout: 2h}}}", "create_timeout: \"2h\"" },
+	{ "engines: {handlers: {a: {create_timeout: 99999999999999999999m}}}", "create_timeout" },
+	{ "engines: {handlers: {a: {max_parallel: 0}}}", "max_parallel: \"0\" is a number, expected" },
+	{ "engines: {handlers: {a: {pod_overhead: {memory: 1Xi}}}}", "pod_overhead.memory: \"1Xi\"" },
+	{ "engines: {handlers: {a: {pod_overhead: {memory: -1}}}}", "pod_overhead.memory" },
+	{ "engines: {handlers: {a: {pod_overhead: {memory: 9999999999Gi}}}}", "pod_overhead.memory" },
+	{ "engines: {handlers: {a: {pod_overhead: {cpu: nan}}}}", "pod_overhead.cpu" },
+	{ "engines: {handlers: {a: {pod_overhead: {cpu: 1c}}}}", "pod_overhead.cpu: \"1c\"" },
+	{ "engines: {handlers: {a: {pod_overhead: {mem: 1}}}}", "\"engines.handlers.a.pod_overhead.mem\"" },
+	{ "engines: {handlers: {a: {spec: {process: {args: [x]}}}}}",
+	  "unknown key \"engines.handlers.a.spec.process.args\"" },
+	{ "engines: {handlers: {a: {spec: {linux: {secomp: {}}}}}}", "unknown key" },
+	{ "engines: {handlers: {a: {spec: {proces: {}}}}}", "did you mean \"engines.handlers.a.spec.process\"?" },
+	{ "engines: {handlers: {a: {spec: {mounts: [{source: /x}]}}}}", "spec.mounts: expected mappings" },
+	{ "engines: {handlers: {a: {spec: {process: {env: [FOO]}}}}}", "expected NAME=VALUE" },
+	{ "engines: {handlers: {a: {spec: {annotations: {x: 5}}}}}", "spec.annotations.x: \"5\"" },
+	{ "engines: {handlers: {a: {spec: {hooks: {prestart: [{path: x}]}}}}}", "spec.hooks.prestart" },
+	{ "engines:\n  default: aa\n  handlers:\n    aa:\n      fallback: bbx\n    bbb:\n",
+	  ":5: engines.handlers.aa.fallback: \"bbx\" is no handler, did you mean \"bbb\"?" },
+	{ "engines: {default: a, handlers: {a: {fallback: ''}}}", "a.fallback: \"\" is no handler" },
+	{ "engines: {default: a, handlers: {a: {fallback: a}}}",
+	  ":1: engines.handlers.a.fallback: \"a\" leads in a circle: a > a" },
+	{ "engines: {default: a, handlers: {a: {}, b: {fallback: c}, c: {fallback: d}, d: {fallback: b}}}",
+	  "b.fallback: \"c\" leads in a circle: b > c > d > b" },
+	{ "engines: {default: a, handlers: {a: {fallback: b}, b: {fallback: c}, c: {fallback: b}}}",
+	  "leads in a circle" },
 	{ "network: {plugin: a/b}", "network.plugin" },
 	{ "cgroup: {parent: crisp}", "cgroup.parent" },
 	{ "cgroup: {parent: /a/../b}", "cgroup.parent" },
@@ -258,6 +294,56 @@ static void test_refusals(void)
 	   err.msg);
 }
 
+static const char policies[] =
+	"engines:\n"
+	"  default: host\n"
+	"  handlers:\n"
+	"    host: {engine: fake}\n"
+	"    vm: {engine: fake, fallback: host, max_parallel: 2, create_timeout: 2m,\n"
+	"         privileged_without_host_devices: true, pod_overhead: {memory: 160Mi, cpu: 0.25},\n"
+	"         allowed_annotations: [example.com/*, 'one.*', 'io.kubernetes.*', 'a?[b-d]'],\n"
+	"         spec: {process: {env: [A=1], rlimits: [{type: RLIMIT_CORE, hard: 0, soft: 0}]},\n"
+	"                mounts: [{destination: /x, type: tmpfs, source: tmpfs}]}}\n";
+
+static void test_policy(void)
+{
+	struct config *c = load_text(policies);
+	ok(c, "the options of a handler: %s", err_text(&err));
+	if (!c)
+		return;
+	const struct config_handler *h = config_handler(c, "vm"), *host = config_handler(c, "");
+	const struct config_policy *p = &h->policy;
+	ok(!strcmp(h->fallback, "host") && h->max_parallel == 2 && p->create_timeout_ms == 120000 &&
+	   p->no_host_devices && p->overhead_memory == 160 << 20 && p->overhead_cpu == 250,
+	   "each has its value: %llu %lld %lld", (unsigned long long)p->create_timeout_ms,
+	   (long long)p->overhead_memory, (long long)p->overhead_cpu);
+	ok(strstr(p->spec_json, "\"hard\":0") && !host->fallback && !host->policy.spec_json, "parts of the spec");
+	ok(config_policy_allows(p, "example.com/x") && config_policy_allows(p, "one.two") &&
+	   config_policy_allows(p, "axc"), "what patterns match");
+	ok(!config_policy_allows(p, "example.com/x/y") && !config_policy_allows(p, "one.two/x") &&
+	   !config_policy_allows(p, "axe") && !config_policy_allows(p, "xexample.com/x") &&
+	   !config_policy_allows(&host->policy, "one.two"), "what they don't: nothing passes a slash");
+	ok(config_policy_allows(p, "io.kubernetes.x") && !config_policy_allows(p, "io.kubernetes.cri.sandbox-id"),
+	   "nor what tells an engine who a pod is");
+	struct config_policy back;
+	const char *text = config_policy_json(pool, p);
+	ok(config_policy_parse(pool, text, &back, &err) == 0 && !strcmp(config_policy_json(pool, &back), text),
+	   "a policy is text and back: %s", text);
+	ok(config_policy_parse(pool, "{}", &back, &err) == 0 && !back.spec_json && !back.n_annotations, "none is {}");
+	ok(config_policy_parse(pool, "{\"x\":1}", &back, &err) == -EINVAL, "and what is no policy is an error");
+}
+
+static void test_changes(void)
+{
+	struct config *was = load_text(policies);
+	struct config *now = load_text("state: /run/y\nlog: {level: error}\ncgroup: {parent: /z}\n"
+				       "registries: {mirrors: {h: [http://a]}}");
+	ok(was && now && !strcmp(config_fixed_changes(pool, was, now),
+				 "socket, state, cgroup.parent, registries.mirrors"),
+	   "what a reload can't change is named: %s", config_fixed_changes(pool, was, now));
+	ok(was && !*config_fixed_changes(pool, was, load_text("log: {level: debug}")), "what it can is not");
+}
+
 static void test_near(void)
 {
 	static const char *const names[] = { "socket", "state", "stream", "root" };
@@ -270,7 +356,8 @@ static void test_near(void)
 
 static void test_show(void)
 {
-	struct config *c = load_text("registries: {mirrors: {h: [http://a]}}");
+	const char *full = pool_printf(pool, "%sregistries: {mirrors: {h: [http://a]}}", policies);
+	struct config *c = load_text(full);
 	struct json_out *o = json_out(pool);
 	config_json(c, o);
 	size_t len;
@@ -295,6 +382,8 @@ int main(void)
 	test_values();
 	test_layers();
 	test_refusals();
+	test_policy();
+	test_changes();
 	test_near();
 	test_show();
 	struct err e = { 0 };

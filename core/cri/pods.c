@@ -4,6 +4,7 @@
 #include "core/base/json.h"
 #include "core/base/pool.h"
 #include "core/cri/rpc.h"
+#include "core/plug/plug.h"
 
 static void reply_run(struct rpc *r, const char *id)
 {
@@ -79,12 +80,28 @@ static Cri__LinuxPodSandboxStatus *linux_of(struct pool *pool, const struct pod 
 	return s;
 }
 
+/* The options of its handler that it was made with. */
+static void put_policy(struct json_out *o, struct pool *pool, const struct pod *p)
+{
+	const struct json *j;
+	if (json_parse(pool, p->policy_json, strlen(p->policy_json), &j, NULL) < 0 || !json_len(j))
+		return;
+	json_key(o, "handlerOptions");
+	json_put(o, j);
+}
+
 static const char *verbose_pod(struct pool *pool, const struct pod *p)
 {
 	struct json_out *o = json_out(pool);
 	json_object(o);
 	json_member_str(o, "handler", p->handler_name);
 	json_member_str(o, "engine", p->engine);
+	if (p->asked_handler) {
+		json_member_str(o, "askedHandler", p->asked_handler);
+		json_member_str(o, "movedBecause", p->moved_why);
+	}
+	json_member_bool(o, "handlerChanged", p->handler->old);
+	put_policy(o, pool, p);
 	json_member_str(o, "netns", p->netns_pin);
 	json_member_str(o, "cgroupParent", p->cgroup_parent);
 	json_member_int(o, "pausePid", p->pause_pid);

@@ -4,6 +4,7 @@
 #include "core/base/pool.h"
 #include "core/config/config.h"
 #include "core/cri/rpc.h"
+#include "core/oci/oci.h"
 #include "core/plug/net.h"
 #include "core/plug/plug.h"
 
@@ -54,14 +55,15 @@ static Cri__RuntimeCondition *condition(struct pool *p, const char *type, bool g
 	return c;
 }
 
-static Cri__RuntimeHandler *handler_of(struct pool *p, const struct plug_handler *h, const char *name)
+/* rro: the kernel can. */
+static Cri__RuntimeHandler *handler_of(struct pool *p, const struct plug_handler *h, const char *name, bool rro)
 {
 	Cri__RuntimeHandler *out = pool_new_struct(p, Cri__RuntimeHandler);
 	*out = (Cri__RuntimeHandler)CRI__RUNTIME_HANDLER__INIT;
 	out->name = (char *)(uintptr_t)name;
 	out->features = pool_new_struct(p, Cri__RuntimeHandlerFeatures);
 	*out->features = (Cri__RuntimeHandlerFeatures)CRI__RUNTIME_HANDLER_FEATURES__INIT;
-	out->features->recursive_read_only_mounts = h->rro;
+	out->features->recursive_read_only_mounts = h->rro && rro;
 	out->features->user_namespaces = h->userns;
 	return out;
 }
@@ -69,17 +71,19 @@ static Cri__RuntimeHandler *handler_of(struct pool *p, const struct plug_handler
 /* Only those that work; "" is the default. */
 static void fill_handlers(struct pool *pool, struct cri *cri, Cri__StatusResponse *resp)
 {
+	bool rro = cri->model->g.host->rro;
 	size_t n = 0;
 	while (plug_handler_at(cri->plug, n))
 		n++;
 	resp->runtime_handlers = pool_alloc(pool, (n + 1) * sizeof(*resp->runtime_handlers));
 	struct plug_handler *d = plug_handler_get(cri->plug, "");
 	if (d && d->ready)
-		resp->runtime_handlers[resp->n_runtime_handlers++] = handler_of(pool, d, "");
+		resp->runtime_handlers[resp->n_runtime_handlers++] = handler_of(pool, d, "", rro);
 	for (size_t i = 0; i < n; i++) {
 		struct plug_handler *h = plug_handler_at(cri->plug, i);
-		if (h->ready && !h->old)
-			resp->runtime_handlers[resp->n_runtime_handlers++] = handler_of(pool, h, h->name);
+		/* asked for by name, so that one that is not ready is looked at again */
+		if (!h->old && plug_handler_get(cri->plug, h->name)->ready)
+			resp->runtime_handlers[resp->n_runtime_handlers++] = handler_of(pool, h, h->name, rro);
 	}
 }
 

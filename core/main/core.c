@@ -31,6 +31,7 @@
 #include "core/loop/loop.h"
 #include "core/main/holder.h"
 #include "core/main/notify.h"
+#include "core/main/reload.h"
 #include "core/main/precedence.h"
 #include "core/model/model.h"
 #include "core/oci/oci.h"
@@ -47,6 +48,8 @@ enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 12
 struct core {
 	const struct core_args *args;
 	struct pool *pool;
+	const struct config *config;	/* in force: of args, with the handlers of the last reload */
+	struct pool *config_pool;	/* of the last reload; NULL: there was none */
 	struct loop *loop;
 	struct model_ground g;
 	struct model *model;
@@ -101,15 +104,20 @@ static void handle_leave(struct loop_signal *s, int signo)
 	loop_timer_start(&c->leaving, c->loop, c->pool, LEAVE_MS, 0, handle_left, c);
 }
 
-static void add_handlers(struct core *c, const struct config *config)
+static void reload(struct core *c, struct pool *p, const struct config *fresh)
 {
-	for (size_t i = 0; i < config->n_handlers; i++) {
-		const struct config_handler *h = &config->handlers[i];
-		plug_handler_add(c->g.plug, h->name, h->engine, h->options_json);
-	}
-	plug_handler_default(c->g.plug, config->engine_default);
+	struct pool *was = c->config_pool;
+	c->config = config_reloaded(p, c->config, fresh);
+	c->config_pool = p;
+	c->cri.config = c->config;
+	log_set_level((enum log_level)c->config->log_level);
+	model_reload(c->model, c->config);
+	handlers_apply(c->g.plug, c->config);
+	if (was)
+		pool_destroy(was);
 }
 
+/* One that comes before handlers are there is of no use: they are the file's. */
 static void handle_reload(struct loop_signal *s, int signo)
 {
 	struct core *c = s->data;
@@ -117,12 +125,15 @@ static void handle_reload(struct loop_signal *s, int signo)
 	struct pool *p = pool_new(c->pool, "reload");
 	struct config *fresh;
 	struct err e = { 0 };
+	if (!c->model) {
+		pool_destroy(p);
+		return;
+	}
 	if (config_load(p, a->config_file, a->sets, a->n_sets, a->exe_dir, &fresh, &e) < 0) {
 		log_error("the configuration stays as it was", "error", err_text(&e));
 	} else {
-		log_set_level((enum log_level)fresh->log_level);
-		add_handlers(c, fresh);
-		log_info("log level and handlers reloaded; other keys are read at the next start");
+		reload(c, p, fresh);
+		return;
 	}
 	pool_destroy(p);
 }
@@ -317,7 +328,7 @@ static void handle_recovered(void *data)
 	}
 	keep_put(c->g.keep, "sock", fd);
 	c->cri = (struct cri){ .model = c->model, .images = c->g.images, .plug = c->g.plug, .net = c->g.net,
-			       .loop = c->loop, .config = cf, .version = CRISP_VERSION };
+			       .loop = c->loop, .config = c->config, .version = CRISP_VERSION };
 	c->server = grpc_server_new(c->loop, c->pool, fd, cri_methods, &c->cri);
 	loop_lag_reset(c->loop);
 	log_info("ready", "socket", cf->socket, "pods", log_num((long long)c->model->pods.len));
@@ -343,7 +354,7 @@ static void use_template(struct core *c, int mntns)
 	keep_put(c->g.keep, "mntns", mntns);
 	pool_fd(c->pool, mntns);
 	plug_set_mntns(c->g.plug, mntns);
-	add_handlers(c, c->args->config);
+	handlers_apply(c->g.plug, c->config);
 	plug_when_settled(c->g.plug, handle_engines_settled, c);
 }
 
@@ -426,7 +437,7 @@ static void end(struct core *c)
 
 int core_main(const struct core_args *a)
 {
-	struct core c = { .args = a, .pool = pool_new(a->pool, "core") };
+	struct core c = { .args = a, .pool = pool_new(a->pool, "core"), .config = a->config };
 	signal(SIGPIPE, SIG_IGN);
 	umask(0022);
 	const char *fault = getenv("CRISP_OP_FAULT");	/* tests alone set it */

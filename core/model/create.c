@@ -122,7 +122,8 @@ static int prepare(struct op *op)
 		.upper = pool_printf(op->pool, "%s/upper", rw), .work = pool_printf(op->pool, "%s/work", rw),
 	};
 	size_t len;
-	int ret = oci_prepare_request(op->pool, c->pod->config, c->config, &im->config, &layers, &json, &len, &op->err);
+	int ret = oci_prepare_request(op->pool, c->pod->config, c->config, &im->config, &layers,
+				      !c->pod->policy.no_host_devices, &json, &len, &op->err);
 	if (ret < 0)
 		return ret;
 	struct spawn_plan plan = SPAWN_PLAN_INIT;
@@ -243,6 +244,8 @@ static int write_spec(struct op *op)
 		.ipcns = fd_path(op->pool, p->ipc_fd),
 		.utsns = fd_path(op->pool, p->uts_fd),
 		.userns = fd_path(op->pool, p->user_fd),
+		.annotations = pod_annotations(op->pool, p, c),
+		.no_host_devices = p->policy.no_host_devices,
 		.hostname = p->config->hostname,
 		.resolv_conf = pool_printf(op->pool, "%s/resolv.conf", dir),
 		.hosts = pool_printf(op->pool, "%s/hosts", dir),
@@ -255,6 +258,8 @@ static int write_spec(struct op *op)
 	int ret = pid_path(op->pool, c, &ns, &in.pidns, &op->err);
 	if (ret == 0)
 		ret = oci_container_spec(op->pool, c->model->g.host, &in, &json, &len, &op->err);
+	if (ret == 0 && p->policy.spec_json)
+		ret = oci_spec_below(op->pool, p->policy.spec_json, &json, &len, &op->err);
 	if (ret == 0)
 		ret = store_write(c->model->g.store, STORE_CONTAINER, c->id, "config.json", json, len, &op->err);
 	create_of(op)->spec = json;
@@ -525,7 +530,7 @@ static int engine_create(struct op *op)
 	};
 	c->made = true;
 	record_note_container(c);	/* a delete is owed from here on */
-	return step_engine(op, plug_create(p->handler, &args, ENGINE_TIMEOUT_MS, handle_created, op));
+	return step_engine(op, plug_create(p->handler, &args, pod_create_timeout_ms(p), handle_created, op));
 }
 
 static int make_created(struct op *op)

@@ -3,11 +3,12 @@
 #include "core/base/pool.h"
 #include "core/model/model_int.h"
 
-/* The pod's own limits, and what its runtime class adds for the engine. */
-static void put_resources(struct json_out *o, const Cri__LinuxPodSandboxConfig *lc)
+/* The pod's own limits, and what it takes beside its containers. */
+static void put_resources(struct json_out *o, const struct pod *p)
 {
-	const Cri__LinuxContainerResources *r = lc ? lc->resources : NULL, *more = lc ? lc->overhead : NULL;
-	if (!r && !more)
+	const Cri__LinuxContainerResources *r = p->config->linux ? p->config->linux->resources : NULL;
+	struct pod_overhead more = pod_overhead(p);
+	if (!r && !more.memory && !more.cpu_quota)
 		return;
 	json_key(o, "sandboxResources");
 	json_object(o);
@@ -17,10 +18,19 @@ static void put_resources(struct json_out *o, const Cri__LinuxPodSandboxConfig *
 		json_member_int(o, "cpuShares", r->cpu_shares);
 		json_member_int(o, "memory", r->memory_limit_in_bytes);
 	}
-	if (more) {
-		json_member_int(o, "overheadCpuQuota", more->cpu_quota);
-		json_member_int(o, "overheadMemory", more->memory_limit_in_bytes);
+	if (more.memory || more.cpu_quota) {
+		json_member_int(o, "overheadCpuQuota", more.cpu_quota);
+		json_member_int(o, "overheadMemory", more.memory);
 	}
+	json_end_object(o);
+}
+
+static void put_annotations(struct json_out *o, const char *const *pairs)
+{
+	json_key(o, "annotations");
+	json_object(o);
+	for (; *pairs; pairs += 2)
+		json_member_str(o, pairs[0], pairs[1]);
 	json_end_object(o);
 }
 
@@ -41,7 +51,8 @@ const char *facts_json(struct pool *p, const struct pod *pod, const struct conta
 	json_member_str(o, "hostname", pc->hostname);
 	json_member_str(o, "logDirectory", pc->log_directory);
 	json_member_str(o, "netnsPath", pod->netns_pin);
-	put_resources(o, pc->linux);
+	put_annotations(o, pod_annotations(p, pod, c));
+	put_resources(o, pod);
 	json_end_object(o);
 	return json_text(o, NULL);
 }

@@ -27,6 +27,11 @@ static const char *const container_states[] = {
 	[CONTAINER_STATE_EXITED] = "exited",
 };
 
+void model_reload(struct model *m, const struct config *config)
+{
+	m->g.config = config;
+}
+
 const char *pod_state_name(enum pod_state s)
 {
 	return pod_states[s];

@@ -26,6 +26,7 @@
 #include "core/base/list.h"
 #include "core/base/map.h"
 #include "core/cgroup/cgroup.h"
+#include "core/config/config.h"
 #include "core/loop/loop.h"
 #include "core/op/op.h"
 #include "core/stats/stats.h"
@@ -82,6 +83,9 @@ struct pod {
 	Cri__PodSandboxConfig *config;
 	struct plug_handler *handler;
 	const char *handler_name, *engine;
+	const char *asked_handler, *moved_why;	/* it went to its handler's fallback; else NULL */
+	struct config_policy policy;	/* of the handler, as it was when the pod was made */
+	const char *policy_json;
 	enum pod_state state;
 	int64_t created_ns;
 	struct list containers;		/* struct container.in_pod */
@@ -190,6 +194,9 @@ struct model_wait {
 };
 
 struct model *model_new(struct pool *p, const struct model_ground *g);
+
+/* Another configuration, of which new pods' handlers alone are taken (borrowed). */
+void model_reload(struct model *m, const struct config *config);
 
 /* Take up what an earlier core left: load, re-adopt, unwind, sweep.  done comes when the socket
  * may open, perhaps at once. */

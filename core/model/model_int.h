@@ -40,6 +40,31 @@ void *pb_unpack(struct pool *p, const ProtobufCMessageDescriptor *d, const void 
 void *pb_pack(struct pool *p, const void *msg, size_t *len);
 void *pb_copy(struct pool *p, const void *msg);
 
+/* -- handlers (handler.c) -- */
+
+struct handler_choice {
+	struct plug_handler *handler;
+	const struct config_policy *policy;
+	const char *asked, *why;	/* another one was asked for, and the pod needs the host; else NULL */
+};
+/* For a new pod; it is ready.  -EINVAL: no such handler, -EAGAIN: not ready. */
+int handler_choose(struct model *m, const Cri__PodSandboxConfig *config, const char *name,
+		   struct handler_choice *out, struct err *e);
+/* What a pod keeps of its handler for life; text: of a policy, NULL: none. */
+void pod_take_handler(struct pod *p, const struct handler_choice *ch);
+void pod_take_policy(struct pod *p, const char *text);
+uint64_t pod_create_timeout_ms(const struct pod *p);
+/* What the pod takes beside its containers: as its runtime class says, else as its handler does. */
+struct pod_overhead {
+	int64_t memory, cpu_quota;	/* bytes; microseconds in 100 ms */
+};
+struct pod_overhead pod_overhead(const struct pod *p);
+/* Warn of a runtime class that reserves too little. */
+void pod_check_overhead(const struct pod *p);
+/* What its engine may see of the pod's annotations, and of the container's (NULL: none), which win:
+ * key, value, ..., NULL. */
+const char *const *pod_annotations(struct pool *pool, const struct pod *p, const struct container *c);
+
 /* -- records (record.c) -- */
 
 /* Write record.json, with the operation under way (p->op, c->op) and its step. */

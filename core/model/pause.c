@@ -95,6 +95,7 @@ int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b,
 		.utsns = fd_path(pool, p->uts_fd),
 		.userns = fd_path(pool, p->user_fd),
 		.map = p->map,
+		.annotations = pod_annotations(pool, p, NULL),
 	};
 	int ret = make_rootfs(b->rootfs, e);
 	if (ret == 0)
@@ -131,7 +132,7 @@ int step_create_pause(struct op *op)
 	};
 	p->pause_made = true;
 	record_note_pod(p);
-	return step_engine(op, plug_create(p->handler, &args, ENGINE_TIMEOUT_MS, handle_created, op));
+	return step_engine(op, plug_create(p->handler, &args, pod_create_timeout_ms(p), handle_created, op));
 }
 
 static void handle_step(void *data, int ret, const struct crisp_result *res, const struct err *e)
@@ -147,7 +148,7 @@ int step_start_pause(struct op *op)
 	if (!p->shared_pid)
 		return 0;
 	struct crisp_start_args args = { .size = sizeof(args), .id = p->id };
-	return step_engine(op, plug_start(p->handler, p->id, &args, ENGINE_TIMEOUT_MS, handle_step, op));
+	return step_engine(op, plug_start(p->handler, p->id, &args, pod_create_timeout_ms(p), handle_step, op));
 }
 
 /* -- its end -- */

@@ -32,6 +32,11 @@ int record_save_pod(struct pod *p, struct err *e)
 	json_member_str(o, "handler", p->handler_name);
 	json_member_str(o, "engine", p->engine);
 	json_member_str(o, "options", p->handler->options);
+	json_member_str(o, "policy", p->policy_json);
+	if (p->asked_handler) {
+		json_member_str(o, "asked_handler", p->asked_handler);
+		json_member_str(o, "moved_why", p->moved_why);
+	}
 	json_member_int(o, "created_ns", p->created_ns);
 	json_member_int(o, "state", p->state);
 	json_member_str(o, "cgroup_parent", p->cgroup_parent);
@@ -173,6 +178,9 @@ int record_load_pod(struct model *m, const char *id, struct pod **out, struct re
 	p->engine = text(p->pool, j, "engine");
 	p->handler = plug_handler_recall(m->g.plug, p->handler_name ? p->handler_name : "",
 					 p->engine ? p->engine : "", json_str(json_get(j, "options")));
+	pod_take_policy(p, text(p->pool, j, "policy"));
+	p->asked_handler = text(p->pool, j, "asked_handler");
+	p->moved_why = text(p->pool, j, "moved_why");
 	p->created_ns = json_int(json_get(j, "created_ns"), 0);
 	int64_t state = json_int(json_get(j, "state"), POD_STATE_NOTREADY);
 	p->state = state < 0 || state > POD_STATE_NOTREADY ? POD_STATE_NOTREADY : (enum pod_state)state;

@@ -348,20 +348,18 @@ static int keep_config(struct pod *p, struct err *e)
 	return ret;
 }
 
-static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config, struct plug_handler *h)
+static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config, const struct handler_choice *ch)
 {
 	char id[65];
 	random_id(id);
 	struct pod *p = pod_new(m, id);
 	p->config = pb_copy(p->pool, config);
-	p->handler = h;
-	p->handler_name = pool_strdup(p->pool, h->name);
-	p->engine = pool_strdup(p->pool, h->engine);
+	pod_take_handler(p, ch);
 	p->created_ns = clock_real_ns();
 	struct oci_ns ns;
 	oci_ns_of(config, NULL, &ns);
 	/* An engine with a sandbox of its own shares pids in there. */
-	p->shared_pid = ns.pid == OCI_NS_POD && !plug_can(h, CRISP_CAP_SANDBOX_OWN);
+	p->shared_pid = ns.pid == OCI_NS_POD && !plug_can(p->handler, CRISP_CAP_SANDBOX_OWN);
 	const char *parent = config->linux ? config->linux->cgroup_parent : "";
 	p->cgroup_parent = parent[0] ? pool_strdup(p->pool, parent) :
 				       pool_printf(p->pool, "%s/%s", m->g.config->cgroup_parent, id);
@@ -369,21 +367,6 @@ static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config
 		p->netns_pin = sandboxfs_pin_path(m->g.sandboxfs, p->pool, id);
 	pod_enter(p);
 	return p;
-}
-
-/* What a RuntimeClass can name here: "a, b". */
-static const char *handler_names(const struct model *m, struct pool *pool)
-{
-	const char *names = "none";
-	struct plug_handler *h;
-	bool any = false;
-	for (size_t i = 0; (h = plug_handler_at(m->g.plug, i)); i++) {
-		if (h->old)
-			continue;
-		names = any ? pool_printf(pool, "%s, %s", names, h->name) : h->name;
-		any = true;
-	}
-	return names;
 }
 
 struct op *run_pod_unwind(struct pod *p, const char *step)
@@ -399,7 +382,7 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 {
 	struct err e = { 0 };
 	struct pool *tmp = pool_new(NULL, "key");
-	struct plug_handler *h = plug_handler_get(m->g.plug, handler);
+	struct handler_choice choice;
 	const char *reason = NULL;
 	if (oci_check_sandbox(m->g.host, config, &e) < 0)
 		goto refuse;
@@ -409,24 +392,17 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 		answer_again(container_of(n, struct pod, by_name), w);
 		return;
 	}
-	if (!h) {
-		err_set(&e, EINVAL, "runtime_handler \"%s\": no such handler on this node, which has %s: let the RuntimeClass name "
-				    "one of these, or add it to engines.handlers", handler,
-			handler_names(m, tmp));
+	if (handler_choose(m, config, handler, &choice, &e) < 0)
 		goto refuse;
-	}
-	if (!h->ready) {
-		err_set(&e, EAGAIN, "runtime_handler \"%s\": not ready: %s", h->name, h->reason);
-		goto refuse;
-	}
 	struct idmap map;
 	oci_userns_of(config, &map);
-	if (map.n_uids && !h->userns) {
+	if (map.n_uids && !choice.handler->userns) {
 		err_set(&e, EINVAL, "linux.security_context.namespace_options.userns_options.mode POD: "
-			"runtime_handler \"%s\" has no user namespaces here: %s", h->name, h->no_userns);
+			"runtime_handler \"%s\" has no user namespaces here: %s", choice.handler->name,
+			choice.handler->no_userns);
 		goto refuse;
 	}
-	struct pod *p = make_pod(m, config, h);
+	struct pod *p = make_pod(m, config, &choice);
 	if (own_net(p) && !net_plug_ready(m->g.net, &reason)) {
 		err_set(&e, EAGAIN, "the network is not ready: %s", reason);
 		pod_forget(p);
@@ -437,6 +413,7 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 		pod_forget(p);
 		goto refuse;
 	}
+	pod_check_overhead(p);
 	struct pool *pool = pool_new(m->pool, "run pod");
 	p->op = pool_new_struct(pool, struct op);
 	op_start(p->op, &run_pod_table, m->g.loop, pool, p, p->id, OP_TIMEOUT_MS);

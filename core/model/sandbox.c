@@ -114,7 +114,7 @@ int step_create_sandbox(struct op *op)
 		return -op->err.code;
 	p->sandbox_made = true;
 	record_note_pod(p);
-	return step_engine(op, plug_sandbox_create(p->handler, &args, ENGINE_TIMEOUT_MS, handle_created, op));
+	return step_engine(op, plug_sandbox_create(p->handler, &args, pod_create_timeout_ms(p), handle_created, op));
 }
 
 static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)

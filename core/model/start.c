@@ -35,7 +35,8 @@ static int engine_start(struct op *op)
 		args.stdio = &stdio;
 		args.rootfs = container_rootfs(op->pool, c);
 	}
-	return step_engine(op, plug_start(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_started, op));
+	return step_engine(op, plug_start(c->pod->handler, c->pod->id, &args, pod_create_timeout_ms(c->pod),
+					  handle_started, op));
 }
 
 /* Whatever came of it, no process may stay. */

@@ -98,9 +98,10 @@ struct oci_layers {
 	const char *upper, *work;	/* of the overlay: made by the worker; upper must be fresh */
 };
 
+/* host_devices: a privileged container gets them all. */
 int oci_prepare_request(struct pool *p, const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *ctr,
-			const struct image_config *im, const struct oci_layers *layers, const char **json,
-			size_t *len, struct err *e);
+			const struct image_config *im, const struct oci_layers *layers, bool host_devices,
+			const char **json, size_t *len, struct err *e);
 
 struct oci_mount {
 	const char *source;	/* absolute, without symlinks */
@@ -149,6 +150,10 @@ struct oci_input {
 	const char *cgroup_path;	/* absolute within the hierarchies */
 	/* Paths of what is joined, used where oci_ns_of() says POD or TARGET. */
 	const char *netns, *ipcns, *utsns, *pidns, *userns;
+	/* Key, value, ..., NULL: annotations that the engine may see; NULL: none.  Those that say who
+	 * a pod is come with the spec, and are none of these. */
+	const char *const *annotations;
+	bool no_host_devices;		/* privileged or not: no device but those of the config */
 	const char *hostname;		/* NULL or "": the node's */
 	/* Sources that are bound over the container's unless the config mounts there; NULL: none.
 	 * shm NULL: on the host's ipc the host's /dev/shm, else a tmpfs of the container's own. */
@@ -158,6 +163,10 @@ struct oci_input {
 /* -ENOSYS, -EINVAL: the image or the config lacks something (no command), with its name. */
 int oci_container_spec(struct pool *p, const struct oci_host *h, const struct oci_input *in,
 		       const char **json, size_t *len, struct err *e);
+
+/* Put parts of a spec (the text of a JSON object) below the one in json and len; the merged one
+ * replaces it. */
+int oci_spec_below(struct pool *p, const char *below, const char **json, size_t *len, struct err *e);
 
 /* crisp-pause as the keeper of a shared pid namespace: empty read-only rootfs, uid 65534, no
  * capability, the default seccomp profile, nothing of the host in sight. */
@@ -169,6 +178,7 @@ struct oci_pause {
 	const char *cgroup_path;
 	const char *netns, *ipcns, *utsns, *userns;	/* NULL: the host's */
 	struct idmap map;		/* of userns */
+	const char *const *annotations;	/* as in struct oci_input */
 };
 int oci_pause_spec(struct pool *p, const struct oci_host *h, const struct oci_pause *in,
 		   const char **json, size_t *len, struct err *e);

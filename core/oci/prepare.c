@@ -67,7 +67,7 @@ static void put_mounts(struct json_out *o, const Cri__ContainerConfig *ctr)
 	json_end_array(o);
 }
 
-static void put_devices(struct json_out *o, struct pool *p, const Cri__ContainerConfig *ctr)
+static void put_devices(struct json_out *o, struct pool *p, const Cri__ContainerConfig *ctr, bool all)
 {
 	json_key(o, "devices");
 	json_array(o);
@@ -81,12 +81,12 @@ static void put_devices(struct json_out *o, struct pool *p, const Cri__Container
 		json_end_object(o);
 	}
 	json_end_array(o);
-	json_member_bool(o, "all_devices", oci_ctr_privileged(ctr));
+	json_member_bool(o, "all_devices", all);
 }
 
 int oci_prepare_request(struct pool *p, const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *ctr,
-			const struct image_config *im, const struct oci_layers *layers, const char **json,
-			size_t *len, struct err *e)
+			const struct image_config *im, const struct oci_layers *layers, bool host_devices,
+			const char **json, size_t *len, struct err *e)
 {
 	struct idmap map;
 	char text[IDMAP_TEXT_MAX];
@@ -101,7 +101,7 @@ int oci_prepare_request(struct pool *p, const Cri__PodSandboxConfig *pod, const 
 		json_member_str(o, "userns", idmap_text(&map, text));
 	put_user(o, ctr, im);
 	put_mounts(o, ctr);
-	put_devices(o, p, ctr);
+	put_devices(o, p, ctr, host_devices && oci_ctr_privileged(ctr));
 	json_key(o, "volumes");
 	json_array(o);
 	for (size_t i = 0; i < im->n_volumes; i++)

@@ -207,7 +207,8 @@ static int put_linux(struct json_out *o, const struct oci_host *h, const struct 
 
 	json_key(o, "resources");
 	json_object(o);
-	put_device_rules(o, in->prep->devices, in->prep->n_devices, privileged);
+	put_device_rules(o, in->prep->devices, in->prep->n_devices,
+			 privileged && !in->no_host_devices);
 	resources_put(o, h, view_resources(in->ctr));
 	json_end_object(o);
 
@@ -221,9 +222,15 @@ static int put_linux(struct json_out *o, const struct oci_host *h, const struct 
 	return ret;
 }
 
-/* For engines that group containers into sandboxes of their own.  The pod's and container's
- * annotations are not given on: engines take orders from some ("run.oci.*"), and whoever may
- * make a pod must not give those. */
+static void put_allowed(struct json_out *o, const char *const *annotations)
+{
+	for (; annotations && *annotations; annotations += 2)
+		json_member_str(o, annotations[0], annotations[1]);
+}
+
+/* For engines that group containers into sandboxes of their own.  Of the pod's and container's
+ * annotations only those are given on that the handler allows: engines take orders from some
+ * ("run.oci.*"), and whoever may make a pod must not give those. */
 static void put_annotations(struct json_out *o, const struct oci_input *in)
 {
 	const Cri__PodSandboxMetadata *m = in->pod->metadata;
@@ -240,6 +247,7 @@ static void put_annotations(struct json_out *o, const struct oci_input *in)
 		json_member_str(o, "io.kubernetes.cri.container-name", in->ctr->metadata->name);
 	if (view_set(in->image_name))
 		json_member_str(o, "io.kubernetes.cri.image-name", in->image_name);
+	put_allowed(o, in->annotations);
 	json_end_object(o);
 }
 
@@ -409,6 +417,7 @@ int oci_pause_spec(struct pool *p, const struct oci_host *h, const struct oci_pa
 	json_object(o);
 	json_member_str(o, "io.kubernetes.cri.container-type", "sandbox");
 	json_member_str(o, "io.kubernetes.cri.sandbox-id", in->pod_id);
+	put_allowed(o, in->annotations);
 	json_end_object(o);
 	json_end_object(o);
 	*json = json_text(o, len);

@@ -27,6 +27,7 @@ enum {
 	REQS_IDLE_MIN = 1024,	/* a request is not used again before this many others */
 	DATA_MAX = 16 << 20,
 	MSG_MAX = 400,
+	FAILURES_MAX = 3,	/* in a row, until the engine is suspected */
 };
 
 enum call_state { CALL_STATE_QUEUED, CALL_STATE_GIVEN, CALL_STATE_ENDED };
@@ -51,7 +52,16 @@ struct plug_call {
 	plug_cb *cb;
 	void *data;
 	bool cancelled, force;
+	bool limited;			/* it had to wait for max_parallel */
 };
+
+/* Does it make something?  Those are what a busy node has many of, and what shows that an engine
+ * works or doesn't. */
+static bool op_makes(enum plug_op op)
+{
+	return op == PLUG_OP_SANDBOX_CREATE || op == PLUG_OP_CREATE || op == PLUG_OP_RESTORE ||
+	       op == PLUG_OP_START || op == PLUG_OP_EXEC;
+}
 
 struct list *call_bonds(struct plug_call *c)
 {
@@ -126,8 +136,23 @@ static bool is_last(const struct plug_call *c)
 	return gone || (c->op == PLUG_OP_DELETE && c->force && c->err.code != ECANCELED);
 }
 
+/* One that was cancelled says nothing of the engine, nor does one that never got there. */
+static void note_health(struct plug_call *c)
+{
+	struct handler *h = c->handler;
+	if (!op_makes(c->op) || c->state != CALL_STATE_GIVEN || c->cancelled)
+		return;
+	if (!c->err.code)
+		h->failures = 0;
+	else if (++h->failures >= FAILURES_MAX)
+		handler_suspect(h);
+}
+
 static void call_end(struct plug_call *c)
 {
+	note_health(c);
+	if (op_makes(c->op) && c->state == CALL_STATE_GIVEN)
+		c->handler->making--;
 	c->state = CALL_STATE_ENDED;
 	if (is_last(c))
 		state_put(c->handler, c->id, NULL, 0);
@@ -167,8 +192,12 @@ static void call_fail_for(struct plug_call *c, int code, const char *why)
 static void handle_deadline(struct loop_timer *t)
 {
 	struct plug_call *c = t->data;
-	char why[64];
-	snprintf(why, sizeof(why), "no answer in %llu ms", (unsigned long long)c->timeout_ms);
+	char why[100];
+	if (c->state == CALL_STATE_QUEUED && c->limited)
+		snprintf(why, sizeof(why), "waited for %llu ms behind max_parallel (%u) others",
+			 (unsigned long long)c->timeout_ms, c->handler->max_parallel);
+	else
+		snprintf(why, sizeof(why), "no answer in %llu ms", (unsigned long long)c->timeout_ms);
 	call_fail_for(c, ETIMEDOUT, why);
 }
 
@@ -340,6 +369,10 @@ static void call_give(struct plug_call *c, const void *args)
 		call_fail(c, ENOSYS, "engine %s doesn't have this operation", h->pub.engine);
 		return;
 	}
+	if (c->limited) {
+		c->began_ns = clock_mono_ns();
+		loop_timer_start(&c->deadline, h->plug->loop, c->pool, c->timeout_ms, 0, handle_deadline, c);
+	}
 	memcpy(&a, args, op_shape(c->op)->size);
 	a.head.size = (uint32_t)op_shape(c->op)->size;
 	a.head.deadline_ns = engine_deadline(c);
@@ -351,6 +384,8 @@ static void call_give(struct plug_call *c, const void *args)
 	r->handler = h;
 	c->req = r;
 	c->state = CALL_STATE_GIVEN;
+	if (op_makes(c->op))
+		h->making++;
 	struct host_span span = host_enter(&h->host, c);
 	int ret = invoke(h->module->engine->ops, c->op, h->inst, r, &a);
 	host_leave(&span, op_shape(c->op)->name);
@@ -379,11 +414,21 @@ static bool pod_busy(const struct plug_call *c)
 	return false;
 }
 
+/* Are there as many as there may be? */
+static bool at_limit(struct plug_call *c)
+{
+	const struct handler *h = c->handler;
+	if (!op_makes(c->op) || !h->max_parallel || h->making < h->max_parallel)
+		return false;
+	c->limited = true;
+	return true;
+}
+
 static struct plug_call *first_startable(struct handler *h)
 {
 	struct plug_call *c;
 	list_for_each(c, &h->calls, link)
-		if (c->state == CALL_STATE_QUEUED && !pod_busy(c))
+		if (c->state == CALL_STATE_QUEUED && !pod_busy(c) && !at_limit(c))
 			return c;
 	return NULL;
 }
@@ -436,7 +481,7 @@ struct plug_call *call_start(struct handler *h, enum plug_op op, const void *a, 
 	pl->calls++;
 	pool_res_add(p, &c->res, release_call);
 	loop_timer_start(&c->deadline, pl->loop, p, c->timeout_ms, 0, handle_deadline, c);
-	if ((h->pub.state == PLUG_STATE_LOADING && !first) || pod_busy(c))
+	if ((h->pub.state == PLUG_STATE_LOADING && !first) || pod_busy(c) || at_limit(c))
 		c->args = args_copy(p, op, a);
 	else
 		call_give(c, a);

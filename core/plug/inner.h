@@ -63,6 +63,8 @@ struct handler {
 	struct list calls;		/* not ended, in order of arrival */
 	struct plug_call *probe;
 	int64_t probed_ns;
+	unsigned failures;		/* operations that failed, since one has not */
+	unsigned making, max_parallel;	/* GIVEN calls of op_makes() */
 };
 
 /* What a plugin has begun on behalf of a call: programs and timers.  Whatever it begins from
@@ -98,6 +100,11 @@ const struct op_shape *op_shape(enum plug_op op);
 /* A deep copy in p; fds are duplicated and close with p. */
 void *args_copy(struct pool *p, enum plug_op op, const void *a);
 const struct crisp_rootfs *args_copy_rootfs(struct pool *p, const struct crisp_rootfs *from);
+
+/* -- plug.c -- */
+
+/* It may be broken: probe it. */
+void handler_suspect(struct handler *h);
 
 /* -- call.c -- */
 

@@ -205,6 +205,12 @@ static void fail(struct crisp_job *j)
 	loop_defer(j->host->handler->plug->loop, &j->fail, handle_fail, j);
 }
 
+/* Is the program not there to be run? */
+static bool is_missing(int code)
+{
+	return code == ENOENT || code == EACCES || code == ENOTDIR || code == ENOEXEC;
+}
+
 static void handle_ended(void *data, struct spawn_result *sr)
 {
 	struct crisp_job *j = data;
@@ -214,6 +220,8 @@ static void handle_ended(void *data, struct spawn_result *sr)
 	if (sr->err.code) {
 		r.err = -sr->err.code;
 		r.msg = sr->err.msg;
+		if (!sr->ran && is_missing(sr->err.code))
+			handler_suspect(j->host->handler);
 	}
 	r.out = sr->out.data ? sr->out.data : "";
 	r.out_len = (uint32_t)sr->out.len;
@@ -427,6 +435,8 @@ static void handle_sealed(void *data, int fd, const struct err *e)
 	if (j->err.code)
 		return;		/* killed meanwhile */
 	if (e->code) {
+		if (is_missing(e->code))
+			handler_suspect(j->host->handler);
 		j->err = *e;
 		fail(j);
 		return;

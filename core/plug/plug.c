@@ -74,7 +74,9 @@ static void set_state(struct handler *h, enum plug_state state, const char *reas
 	pub->state = state;
 	pub->ready = state == PLUG_STATE_READY;
 	pub->reason = *reason ? pool_strdup(h->plug->pool, reason) : "";
-	if (pub->ready)
+	if (state == PLUG_STATE_LOADING)
+		log_debug("engine is being loaded", "handler", pub->name, "engine", pub->engine);
+	else if (pub->ready)
 		log_info("engine ready", "handler", pub->name, "engine", pub->engine, "version",
 			 *pub->version ? pub->version : NULL);
 	else
@@ -117,6 +119,13 @@ void plug_handler_probe(struct plug_handler *pub)
 		return;
 	h->probe = call_start(h, PLUG_OP_PROBE, &(struct crisp_args){ 0 }, NULL, PROBE_TIMEOUT_MS,
 			      true, handle_probed, h);
+}
+
+void handler_suspect(struct handler *h)
+{
+	h->failures = 0;
+	if (h->pub.state == PLUG_STATE_READY)
+		plug_handler_probe(&h->pub);
 }
 
 /* -- opening -- */
@@ -173,6 +182,7 @@ static void open_handler(struct handler *h)
 	h->pub.annotation_prefixes =
 		m->engine->annotation_prefixes ? m->engine->annotation_prefixes : no_prefixes;
 	int ret = open_instance(h, &e);
+	h->probed_ns = clock_mono_ns();
 	if (err_wrap(&e, ret, "engine %s", m->name) < 0)
 		set_state(h, PLUG_STATE_FAILED, err_text(&e));
 	else if (plug_has(&h->pub, PLUG_OP_PROBE))
@@ -205,6 +215,13 @@ static void handle_loaded(void *data, const void *desc, const struct err *e)
 			open_handler(h);
 }
 
+static void load_module(struct module *m)
+{
+	struct plug *pl = m->plug;
+	module_load(pl->spawner, pl->pool, pl->opt.libexec_dir, pl->opt.engine_dir, m->name, &engine_kind,
+		    handle_loaded, m);
+}
+
 static struct module *module_of(struct plug *pl, const char *name)
 {
 	struct module *m;
@@ -215,8 +232,7 @@ static struct module *module_of(struct plug *pl, const char *name)
 	m->plug = pl;
 	m->name = pool_strdup(pl->pool, name);
 	list_append(&pl->modules, &m->link);
-	module_load(pl->spawner, pl->pool, pl->opt.libexec_dir, pl->opt.engine_dir, name,
-		    &engine_kind, handle_loaded, m);
+	load_module(m);
 	return m;
 }
 
@@ -302,6 +318,24 @@ static struct handler *make_handler(struct plug *pl, const char *name, const cha
 	return h;
 }
 
+/* What has kept it from being opened may have been mended. */
+static void try_again(struct handler *h)
+{
+	struct module *m = h->module;
+	if (h->pub.state != PLUG_STATE_FAILED || !m)
+		return;
+	h->probed_ns = clock_mono_ns();
+	if (m->engine) {
+		open_handler(h);
+		return;
+	}
+	set_state(h, PLUG_STATE_LOADING, "it is being loaded");
+	if (m->err.code) {	/* else it is on its way, for another handler */
+		err_clear(&m->err);
+		load_module(m);
+	}
+}
+
 struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const char *engine,
 				      const char *options_json)
 {
@@ -309,10 +343,24 @@ struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const c
 	struct handler *h = find_exactly(pl, name, engine, options), *other = find(pl, name);
 	if (other && other != h)
 		other->pub.old = true;
-	if (!h)
+	if (h)
+		try_again(h);
+	else
 		h = make_handler(pl, name, engine, options, false);
 	h->pub.old = false;
 	return &h->pub;
+}
+
+void plug_handler_drop(struct plug_handler *h)
+{
+	h->old = true;
+}
+
+void plug_handler_limit(struct plug_handler *pub, unsigned max_parallel)
+{
+	struct handler *h = inner(pub);
+	h->max_parallel = max_parallel;
+	handler_run_queue(h);
 }
 
 struct plug_handler *plug_handler_recall(struct plug *pl, const char *name, const char *engine,
@@ -328,9 +376,13 @@ struct plug_handler *plug_handler_get(struct plug *pl, const char *name)
 	struct handler *h = find(pl, name && *name ? name : pl->default_name);
 	if (!h)
 		return NULL;
-	if (h->pub.state == PLUG_STATE_UNREADY &&
-	    clock_mono_ns() - h->probed_ns > (int64_t)PROBE_AGAIN_MS * 1000000)
+	bool opened = h->module && h->module->engine;
+	if (clock_mono_ns() - h->probed_ns <= (int64_t)PROBE_AGAIN_MS * 1000000)
+		return &h->pub;
+	if (h->pub.state == PLUG_STATE_UNREADY)
 		plug_handler_probe(&h->pub);
+	else if (h->pub.state == PLUG_STATE_FAILED && opened)
+		try_again(h);
 	return &h->pub;
 }
 
@@ -422,6 +474,8 @@ void plug_dump(struct plug *pl, struct json_out *o)
 		json_member_str(o, "version", h->pub.version);
 		json_member_str(o, "pluginVersion", h->pub.plugin_version);
 		json_member_int(o, "calls", calls);
+		json_member_int(o, "making", h->making);
+		json_member_int(o, "maxParallel", h->max_parallel);
 		json_member_int(o, "programs", jobs_count(&h->host));
 		json_end_object(o);
 	}

@@ -9,7 +9,11 @@
  *	  LOADING -----------------> (loading) --------> READY <----+
  *	     |  file refused, crashed, no such symbol      |        | a probe answers again
  *	     v                                             v        |
- *	  FAILED (for good, with a reason)              UNREADY ----+  (it doesn't work here)
+ *	  FAILED (until it is added again)              UNREADY ----+  (it doesn't work here)
+ *
+ * Nothing is polled.  A READY one is probed when some operations in a row have failed, or when its
+ * program is not there to be run; an UNREADY one when somebody asks for it, every few seconds at
+ * most.
  *
  * A handler that is LOADING queues its calls.  One that FAILED answers each with -EHOSTDOWN and
  * the reason; one that is UNREADY passes them on, so that the caller reads the engine's own words.
@@ -83,7 +87,7 @@ struct plug_handler {
 /* Never fails: a bad name, a missing file or a crash make it FAILED, with ->reason.  options_json
  * NULL: none.  The same (name, engine, options) gives the handler that exists; other options under
  * a known name give a new handler that takes the name over: the old one lives on for who holds
- * it. */
+ * it.  One that has FAILED is tried again. */
 struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const char *engine,
 				      const char *options_json);
 /* The handler of a pod of an earlier core, as it was then: the one that exists, or one that is old
@@ -95,6 +99,11 @@ struct plug_handler *plug_handler_get(struct plug *pl, const char *name);
 void plug_handler_default(struct plug *pl, const char *name);
 /* In the order of adding; NULL past the end. */
 struct plug_handler *plug_handler_at(struct plug *pl, size_t i);
+/* No new pod gets it; it lives on for who holds it. */
+void plug_handler_drop(struct plug_handler *h);
+/* At most so many operations at once that make something: sandboxes, containers, starts, execs.
+ * What is more waits, with a deadline of its own when it begins.  0: no limit. */
+void plug_handler_limit(struct plug_handler *h, unsigned max_parallel);
 /* Look again whether the engine works; nothing happens while a probe is under way. */
 void plug_handler_probe(struct plug_handler *h);
 /* Call cb once, when no handler is LOADING any more (at the end of this pass if none is). */

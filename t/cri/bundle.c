@@ -97,7 +97,7 @@ static void container(const char *pod_path, const char *ctr_path, const char *di
 	size_t len;
 	struct buf reply = { 0 };
 	struct oci_prepared prep;
-	check(oci_prepare_request(pool, pod, ctr, &im, &layers, &text, &len, &e), &e);
+	check(oci_prepare_request(pool, pod, ctr, &im, &layers, true, &text, &len, &e), &e);
 	prepare(dir, text, len, &reply);
 	check(oci_prepare_parse(pool, ctr, reply.data, reply.len, &prep, &e), &e);
 	fwrite(reply.data, 1, reply.len, stdout);

@@ -334,6 +334,7 @@ class Daemon:
         self.cgroup = f"/{mark}-{name}"
         self.handlers = {a: {"archetype": a} for a in ARCHETYPES}
         self.handlers.update(handlers)
+        self.more = {}		# of a handler beside its engine and the engine's options
         self.network = network or {}
         self.keeper, self.keepers_pid = None, 0
         self.attempt = 0
@@ -343,7 +344,7 @@ class Daemon:
         daemons.append(self)
 
     def config(self):
-        handlers = {name: {"engine": "fake", "options": o} for name, o in self.handlers.items()}
+        handlers = {name: {"engine": "fake", "options": o, **self.more.get(name, {})} for name, o in self.handlers.items()}
         return {
             "socket": self.socket, "state": self.state, "root": self.root, "netns_dir": f"{self.dir}/netns",
             "netns_prefix": "t-", "log": {"level": "debug"}, "cgroup": {"parent": self.cgroup},

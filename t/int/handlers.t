@@ -7,8 +7,190 @@ from daemon import *
 begin()
 d = Daemon(slow={"archetype": "cli", "rules": [{"op": "start", "delay_ms": 1500}]},
            stuck={"archetype": "cli", "rules": [{"op": "start", "hang": True, "times": 2}]},
-           ).start().load()
+           opts={"archetype": "cli"}, box={"archetype": "sandbox"}, middle={"archetype": "tty"},
+           narrow={"archetype": "cli", "delay_ms": {"create": 400}},
+           late={"archetype": "cli", "rules": [{"op": "create", "hang": True, "times": 1}]},
+           breaks={"archetype": "cli", "rules": [{"op": "create", "skip": 1, "times": 3, "errno": 5, "msg": "worn out"},
+                                                 {"op": "probe", "skip": 1, "times": 1, "errno": 5, "msg": "out of order"}]})
+d.more = {
+    "opts": {"allowed_annotations": ["example.com/*", "run.?ci.x"], "privileged_without_host_devices": True,
+             "pod_overhead": {"memory": "160Mi", "cpu": "250m"},
+             "spec": {"process": {"env": ["BELOW=1", "PATH=/below"], "rlimits": [{"type": "RLIMIT_CORE", "hard": 7, "soft": 5}]},
+                      "mounts": [{"destination": "/below", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}],
+                      "annotations": {"example.com/below": "yes"}}},
+    "box": {"fallback": "middle"},
+    "middle": {"fallback": "cli"},
+    "narrow": {"max_parallel": 2},
+    "late": {"create_timeout": "1s"},
+}
+d.start().load()
 d.snapshot()
+
+
+def spec(ctr):
+    return json.load(open(f"{d.state}/containers/{ctr}/config.json"))
+
+
+def security(**options):
+    """linux of a pod's config."""
+    return {"linux": {"cgroup_parent": f"{d.cgroup}/pods/x", "security_context": {
+        "namespace_options": {"network": "POD", "pid": "CONTAINER", "ipc": "POD", **options.pop("ns", {})}, **options}}}
+
+
+def handlers():
+    """What Status says of each handler in force."""
+    r = d.call("Status", {"verbose": True})
+    said = json.loads(r["info"]["info"])["handlers"]
+    return {h["handler"]: h for h in said if not h["old"]}, {h["name"] for h in r["runtime_handlers"]}
+
+
+def reload(config=None):
+    """Write the configuration, and return what the core has to say of it."""
+    before = len(open(d.log).read())
+    with open(f"{d.dir}/config.yaml", "w") as f:
+        f.write(config if config is not None else json.dumps(d.config()))
+    d.keeper.send_signal(signal.SIGHUP)
+    return until(lambda: next((l for l in open(d.log).read()[before:].splitlines() if "handlers reloaded" in l or "stays as it was" in l), None),
+                 "the reload")
+
+
+# -- options --
+
+pod = d.run("opts", "opts", annotations={"example.com/a": "pod", "example.com/b": "pod", "run.oci.x": "1", "run.oci.y": "1",
+                                         "example.com/deep/er": "1", "io.kubernetes.cri.sandbox-id": "evil"})
+ctr = d.create(pod, "c", annotations={"example.com/b": "ctr"}, envs=[{"key": "OWN", "value": b"1"}])
+s = spec(ctr)
+a = s["annotations"]
+ok({k: v for k, v in a.items() if not k.startswith("io.kubernetes.")} ==
+   {"example.com/a": "pod", "example.com/b": "ctr", "run.oci.x": "1", "example.com/below": "yes"},
+   "allowed annotations reach the engine, and no others", a)
+ok(a["io.kubernetes.cri.sandbox-id"] == pod, "none says who a pod is")
+ok("BELOW=1" in s["process"]["env"] and "PATH=/bin" in s["process"]["env"] and "PATH=/below" not in s["process"]["env"],
+   "parts of the spec lie below the container's own", s["process"]["env"])
+ok(any(m["destination"] == "/below" for m in s["mounts"]) and {"type": "RLIMIT_CORE", "hard": 7, "soft": 5} in s["process"]["rlimits"],
+   "mounts and limits")
+p = d.pod(pod)
+ok(p["handlerOptions"]["pod_overhead"] == {"memory": 160 << 20, "cpu": "250m"} and p["runtime_handler"] == "opts",
+   "its status tells with which options it was made", p)
+d.remove_all()
+pod = d.run("privileged", "opts", **security(privileged=True))
+ctr = d.create(pod, "c", linux={"security_context": {"privileged": True, "namespace_options": {"pid": "CONTAINER"}}})
+s = spec(ctr)["linux"]
+ok(not s["devices"] and s["resources"]["devices"][0]["allow"] is False, "privileged, without the host's devices", s["devices"])
+d.remove_all()
+pod = d.run("privileged", "cli", **security(privileged=True))
+s = spec(d.create(pod, "c", linux={"security_context": {"privileged": True, "namespace_options": {"pid": "CONTAINER"}}}))["linux"]
+ok(s["devices"] and s["resources"]["devices"][0]["allow"] is True, "elsewhere with them")
+d.remove_all()
+d.run("small", "opts", linux={"overhead": {"memory_limit_in_bytes": 1 << 20}, "cgroup_parent": f"{d.cgroup}/pods/s"})
+ok("reserves less than its handler takes" in d.last_words(60), "a runtime class that reserves too little is warned of")
+d.remove_all()
+
+pod = d.run("late", "late")
+t = time.monotonic()
+f = d.refused("CreateContainer", d.create_request(pod, "c"))
+ok("late: create: no answer in 1000 ms" in f.words and time.monotonic() - t < 20, "create_timeout", f)
+ok(d.create(pod, "c"), "and the next one")
+d.remove_all()
+
+pod = d.run("narrow", "narrow")
+t = time.monotonic()
+calls = [d.begin("CreateContainer", d.create_request(pod, f"c{i}")) for i in range(6)]
+most = 0
+while not all(c.over() for c in calls):
+    most = max(most, handlers()[0]["narrow"]["making"])
+took = time.monotonic() - t
+ctrs = [c.answer()["container_id"] for c in calls]
+ok(most == 2 and took >= 1.2, "max_parallel: six creates, two at once", (most, took))
+ok(len(d.ctrs()) == 6, "and all are made")
+d.remove_all()
+
+# -- fallback --
+
+for why, more in (("privileged", security(privileged=True)), ("hostNetwork", security(ns={"network": "NODE"})),
+                  ("hostPID", security(ns={"pid": "NODE"})), ("hostIPC", security(ns={"ipc": "NODE"}))):
+    pod = d.run("moves", "box", hostname="", **more)
+    p = d.pod(pod)
+    ok((p["runtime_handler"], p["handler"], p["askedHandler"], p["movedBecause"]) == ("cli", "cli", "box", why),
+       f"{why}: the pod goes to the fallback's fallback, and says so", p)
+    ok(f"asked=box handler=cli why={why}" in d.last_words(60), f"{why}: as does the log", d.last_words(60))
+    ctr = d.started(pod, "c", "deaf")
+    d.kill_core()
+    p = d.pod(pod)
+    ok(p["runtime_handler"] == "cli" and p["movedBecause"] == why and d.ctr(ctr)["state"] == "CONTAINER_RUNNING", f"{why}: after a restart, too")
+    d.remove_all()
+p = d.pod(d.run("stays", "box"))
+ok(p["runtime_handler"] == "box" and "askedHandler" not in p, "a pod that does not need the host stays")
+p = d.pod(d.run("host", "cli", hostname="", **security(ns={"network": "NODE"})))
+ok(p["runtime_handler"] == "cli" and "askedHandler" not in p, "nor does one of a handler without the rule move")
+d.remove_all()
+more, d.more = d.more, {**d.more, "box": {"fallback": "midle"}}
+with open(f"{d.dir}/bad.yaml", "w") as f:
+    json.dump(d.config(), f, indent=1)
+r = subprocess.run([f"{BUILD}/crispd", "--check", "--config", f"{d.dir}/bad.yaml"], capture_output=True, text=True)
+line = next(i for i, l in enumerate(open(f"{d.dir}/bad.yaml"), 1) if "midle" in l)
+ok(r.returncode == 2 and f'bad.yaml:{line}: engines.handlers.box.fallback: "midle" is no handler, did you mean "middle"?' in r.stderr,
+   "an unknown fallback is refused, with file and line", r.stderr)
+said = reload()
+ok("stays as it was" in said and "midle" in said, "at a reload, too", said)
+d.more = more
+ok(d.pod(d.run("moves", "box", hostname="", **security(ns={"network": "NODE"})))["handler"] == "cli", "and the old rule holds")
+d.remove_all()
+
+# -- reload --
+
+before = d.run("before", "opts", annotations={"example.com/a": "1"})
+ctr = d.started(before, "c", "deaf")
+gone = d.run("gone", "narrow")
+d.more = {**more, "opts": {"allowed_annotations": []}, "fresh": {"fallback": "cli"}}
+d.handlers = {**d.handlers, "opts": {"archetype": "cli", "exit_code": 9}, "fresh": {"archetype": "cli"}}
+narrow = d.handlers.pop("narrow")
+said = reload()
+ok("added=fresh" in said and "removed=narrow" in said and "changed=opts" in said, "a reload says what it has changed", said)
+ok("fresh" in until(lambda: "fresh" in handlers()[1] and handlers()[1], "the handler") and "narrow" not in handlers()[1],
+   "handlers come and go", handlers()[1])
+f = d.refused("RunPodSandbox", {"config": d.pod_config("x"), "runtime_handler": "narrow"})
+ok(f.code == "EINVAL" and "no such handler" in f.words, "no new pod gets one that is gone", f)
+for round in "after the reload", "after a restart of the core":
+    ok(d.ctr(ctr)["state"] == "CONTAINER_RUNNING", f"{round}: what runs runs on")
+    a = spec(d.create(before, round.split()[-1]))["annotations"]
+    ok(a.get("example.com/a") == "1" and a.get("example.com/below") == "yes", f"{round}: a pod keeps the options that it began with", a)
+    ok(d.pod(before)["handlerOptions"]["allowed_annotations"] == ["example.com/*", "run.?ci.x"], f"{round}: and tells them")
+    new = d.create(gone, "c" + round.split()[-1], "deaf")
+    ok(d.ctr(new)["state"] == "CONTAINER_CREATED", f"{round}: and its handler, that is no more")
+    d.kill_core() if round == "after the reload" else None
+pod = d.run("after", "opts", annotations={"example.com/a": "1"})
+ok("example.com/a" not in spec(d.create(pod, "c"))["annotations"] and "handlerOptions" not in d.pod(pod), "a new pod has the new ones")
+d.remove_all()
+ok(not d.pods(), "all can be removed")
+d.cgroup, was = d.cgroup + "-other", d.cgroup
+reload()
+until(lambda: "keys=cgroup.parent" in d.last_words(20), "the word on what stays")
+ok(True, "what can't be reloaded is named")
+d.cgroup = was
+said = reload("engines: {handlers: {cli: {engine: fake, optoins: {}}}}")
+ok("did you mean" in said and "optoins" in said, "a bad configuration: the log says where", said)
+ok(d.pod(d.run("still", "fresh"))["state"] == "SANDBOX_READY", "and the old one holds")
+d.remove_all()
+d.more, d.handlers = more, {**d.handlers, "narrow": narrow}
+reload()
+
+# -- an engine that breaks --
+
+pod = d.run("breaks", "breaks")
+d.create(pod, "good")
+for i in range(3):
+    ok("breaks" in handlers()[1], "an engine that fails now and then is ready")
+    f = d.refused("CreateContainer", d.create_request(pod, f"bad{i}"))
+    ok("worn out" in f.words, "its words are told", f)
+h = until(lambda: (lambda h, names: h["breaks"]["state"] == "unready" and "breaks" not in names and h)(*handlers()), "the probe")
+ok("out of order" in h["breaks"]["reason"], "one that has failed three times is looked at, and is not ready, with the reason", h["breaks"])
+f = d.refused("RunPodSandbox", {"config": d.pod_config("more"), "runtime_handler": "breaks"})
+ok(f.code == "EHOSTDOWN" and "out of order" in f.words, "no pod is run on it", f)
+ok("cli" in handlers()[1] and d.run("other", "cli"), "the others are ready")
+until(lambda: "breaks" in handlers()[1], "it to be mended")
+ok(d.run("more", "breaks") and d.create(pod, "better"), "mended, it is ready again")
+d.remove_all()
 
 # -- a stop or a removal behind another operation, whose caller leaves --
 
@@ -62,6 +244,7 @@ for name, method in ("stop", "StopContainer"), ("remove", "RemoveContainer"):
         ok("its end is asked for" in f.words, f"{name}: the start says why", f)
 d.remove_all()
 
+os.rmdir(f"{d.state}/engines/fresh")	# of a handler that came later
 left = d.leaks()
 ok(not left, "nothing is left", left)
 ok(d.stop() == 0, "SIGTERM")

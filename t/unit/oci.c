@@ -464,7 +464,8 @@ static void test_annotations(void)
 static void test_pause(void)
 {
 	const struct oci_pause in = { .pod_id = "pod", .rootfs = "/state/empty", .pause = "/libexec/crisp-pause",
-				      .cgroup_path = "/kubepods/p", .netns = "/ns/net", .ipcns = "/ns/ipc" };
+				      .cgroup_path = "/kubepods/p", .netns = "/ns/net", .ipcns = "/ns/ipc",
+				      .annotations = (const char *const[]){ "example.com/a", "b", NULL } };
 	const char *text;
 	size_t len;
 	struct err e = { 0 };
@@ -478,6 +479,86 @@ static void test_pause(void)
 		   mounted(s, "/pause", "/libexec/crisp-pause", "rbind rprivate nosuid nodev ro") &&
 		   json_path(s, "linux", "seccomp", NULL),
 	   "an empty root, seccomp");
+	ok(str_is(json_path(s, "annotations", "example.com/a", NULL), "b"), "annotations that the engine may see");
+}
+
+/* ---- parts that lie below ---- */
+
+static const struct json *below(const struct oci_host *h, const struct oci_input *in, const char *parts)
+{
+	const char *text = NULL;
+	size_t len;
+	struct err e = { 0 };
+	const struct json *root = NULL;
+	if (oci_container_spec(pool, h, in, &text, &len, &e) || oci_spec_below(pool, parts, &text, &len, &e) ||
+	    json_parse(pool, text, len, &root, &e))
+		printf("# no spec: %s\n", e.msg);
+	return root;
+}
+
+static void test_below(void)
+{
+	Cri__KeyValue env = { .key = "A", .value = { 3, (uint8_t *)"own" } };
+	Cri__ContainerConfig ctr = CTR(MOUNT(.container_path = "/data", .host_path = "/h"),
+				       .n_envs = 1, .envs = (Cri__KeyValue *[]){ &env });
+	static struct oci_mount mount = { "/h", true, false };
+	struct oci_prepared prep = nothing;
+	prep.mounts = &mount;
+	prep.n_mounts = 1;
+	struct oci_input in = input(&plain, &ctr, &prep);
+	const char *const allowed[] = { "example.com/x", "own", "run.oci.y", "z", NULL };
+	in.annotations = allowed;
+	const struct json *before = spec_of(&v1, &in);
+	const struct json *s = below(&v1, &in,
+		"{\"process\":{\"env\":[\"A=below\",\"AB=below\"],\"rlimits\":[{\"type\":\"RLIMIT_CORE\",\"hard\":1,\"soft\":0}],"
+		"\"ioPriority\":{\"class\":\"IOPRIO_CLASS_IDLE\"}},"
+		"\"mounts\":[{\"destination\":\"/data\",\"source\":\"/evil\"},{\"destination\":\"/more\",\"source\":\"/m\"}],"
+		"\"hooks\":{\"prestart\":[{\"path\":\"/hook\"}]},"
+		"\"linux\":{\"cgroupsPath\":\"/evil\",\"resources\":{\"pids\":{\"limit\":7},"
+		"\"devices\":[{\"allow\":true,\"type\":\"c\",\"major\":10,\"access\":\"rw\"}]}},"
+		"\"annotations\":{\"example.com/x\":\"below\",\"new\":\"below\"}}");
+	const struct json *envs = json_path(s, "process", "env", NULL), *own = json_path(before, "process", "env", NULL);
+	ok(json_len(envs) == json_len(own) + 1 && str_is(json_at(envs, json_len(own)), "AB=below"), "variables that it lacks");
+	ok(json_len(json_get(s, "mounts")) == json_len(json_get(before, "mounts")) + 1 &&
+	   mounted(s, "/data", "/h", "rbind rprivate rw") && mounted(s, "/more", "/m", ""), "mounts that it lacks");
+	ok(str_is(json_path(s, "linux", "cgroupsPath", NULL), "/kubepods/ctr"), "what it has, it keeps");
+	ok(json_int(json_path(s, "linux", "resources", "pids", "limit", NULL), 0) == 7 &&
+	   str_is(json_path(s, "process", "ioPriority", "class", NULL), "IOPRIO_CLASS_IDLE") &&
+	   str_is(json_get(json_at(json_path(s, "hooks", "prestart", NULL), 0), "path"), "/hook"), "what it lacks, it gets");
+	const struct json *rules = json_path(s, "linux", "resources", "devices", NULL);
+	ok(json_int(json_get(json_at(rules, json_len(rules) - 1), "major"), 0) == 10 && !json_bool(json_get(json_at(rules, 0), "allow"), true),
+	   "device rules come last");
+	const struct json *a = json_get(s, "annotations");
+	ok(str_is(json_get(a, "example.com/x"), "own") && str_is(json_get(a, "new"), "below") && str_is(json_get(a, "run.oci.y"), "z") &&
+	   str_is(json_get(a, "io.kubernetes.cri.sandbox-id"), "pod"), "annotations, allowed ones and those below");
+	const char *text = "{}";
+	size_t len = 2;
+	struct err e = { 0 };
+	ok(oci_spec_below(pool, "{", &text, &len, &e) == -EINVAL && strstr(e.msg, "parts of the spec"), "bad parts: %s", e.msg);
+}
+
+static void test_no_host_devices(void)
+{
+	Cri__ContainerConfig ctr = CTR(SEC(.privileged = true));
+	struct oci_input in = input(&plain, &ctr, &nothing);
+	const struct json *first = json_at(json_path(spec_of(&v1, &in), "linux", "resources", "devices", NULL), 0);
+	ok(json_bool(json_get(first, "allow"), false), "privileged: all devices");
+	in.no_host_devices = true;
+	const struct json *s = spec_of(&v1, &in);
+	first = json_at(json_path(s, "linux", "resources", "devices", NULL), 0);
+	ok(!json_bool(json_get(first, "allow"), true) && !json_len(json_path(s, "linux", "devices", NULL)) &&
+	   !json_path(s, "linux", "seccomp", NULL), "without those of the host: none, and privileged all the same");
+	struct oci_layers layers = { (const char *const[]){ "/l" }, 1, "/rw/upper", "/rw/work" };
+	const char *text;
+	size_t len;
+	struct err e = { 0 };
+	const struct json *with = NULL, *without = NULL;
+	oci_prepare_request(pool, NULL, &ctr, &image, &layers, true, &text, &len, &e);
+	json_parse(pool, text, len, &with, &e);
+	oci_prepare_request(pool, NULL, &ctr, &image, &layers, false, &text, &len, &e);
+	json_parse(pool, text, len, &without, &e);
+	ok(json_bool(json_get(with, "all_devices"), false) && !json_bool(json_get(without, "all_devices"), true),
+	   "the worker is not asked for them: %s", err_text(&e));
 }
 
 /* ---- the worker's wire ---- */
@@ -500,7 +581,7 @@ static void test_prepare(void)
 	size_t len;
 	struct err e = { 0 };
 	const struct json *r = NULL;
-	ok(!oci_prepare_request(pool, NULL, &ctr, &im, &layers, &text, &len, &e) && !json_parse(pool, text, len, &r, &e), "request");
+	ok(!oci_prepare_request(pool, NULL, &ctr, &im, &layers, true, &text, &len, &e) && !json_parse(pool, text, len, &r, &e), "request");
 	ok(is(json_get(r, "layers"), "/l/low /l/high") && str_is(json_get(r, "upper"), "/rw/upper") &&
 		   is(json_get(r, "volumes"), "/v") && str_is(json_get(r, "seccomp"), "/p.json"), "layers, volumes, profile");
 	const struct json *u = json_get(r, "user");
@@ -548,6 +629,8 @@ int main(void)
 	test_exec();
 	test_annotations();
 	test_pause();
+	test_below();
+	test_no_host_devices();
 	test_prepare();
 	pool_destroy(pool);
 	return done();

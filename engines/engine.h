@@ -289,8 +289,8 @@ struct crisp_spec_args {
 	CRISP_ARGS_HEAD;
 	/*
 	 * {"sandboxId", "containerType": "sandbox"|"container", "name", "podName", "podNamespace",
-	 *  "podUid", "hostname", "image", "logDirectory", "annotations": {}, "netnsPath" (where all of the
-	 *  host sees the pod's network), "sandboxResources": {"cpuPeriod", "cpuQuota",
+	 *  "podUid", "hostname", "image", "imageRef" (to pull it by: its name with its digest),
+	 *  "logDirectory", "annotations": {}, "netnsPath" (where all of the host sees the pod's network), "sandboxResources": {"cpuPeriod", "cpuQuota",
 	 *  "cpuShares", "memory", "overheadCpuQuota", "overheadMemory"}}
 	 * Members may be missing, more may come.
 	 */

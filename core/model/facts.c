@@ -44,6 +44,7 @@ const char *facts_json(struct pool *p, const struct pod *pod, const struct conta
 	if (c) {
 		json_member_str(o, "name", c->config->metadata->name);
 		json_member_str(o, "image", c->config->image->image);
+		json_member_str(o, "imageRef", c->image_ref);
 	}
 	json_member_str(o, "podName", pc->metadata->name);
 	json_member_str(o, "podNamespace", pc->metadata->namespace_);

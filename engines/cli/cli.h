@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engines/engine.h"
+#include "engines/share/options.h"
 
 struct cli_profile {
 	const char *name;		/* of the program too */
@@ -31,7 +32,7 @@ extern const struct crisp_ops cli_ops;
 	"\"root\":\"string: where it keeps its state\","                                           \
 	"\"systemd_cgroup\":\"bool: cgroups through systemd\"}"
 
-enum { CLI_PATH_MAX = 1024 };
+enum { CLI_PATH_MAX = OPTION_PATH_MAX };
 
 struct cli_options {
 	char path[CLI_PATH_MAX];	/* "": look for it */

@@ -8,6 +8,7 @@
  * A container whose gofer dies is killed by the sentry: that is an end like any other.
  */
 #include "engines/gvisor/gvisor.h"
+#include "engines/share/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,22 +24,6 @@
 enum { RETRY_MS = 500, OUT_MAX = 4096, KILLED = SIGKILL /* as a wait status */ };
 
 /* -- processes -- */
-
-/* Its start time, which tells it from a later one of the same number; 0: there is none. */
-static uint64_t start_of(int32_t pid)
-{
-	char path[40], text[1024];
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = 0;
-	char *at = strrchr(text, ')');	/* the name may hold anything */
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}
 
 static bool has_ended(int pidfd)
 {
@@ -267,7 +252,7 @@ static void handle_end(void *data, uint32_t events)
 static void look_for_socket(struct box *b)
 {
 	const char *const folders[] = { b->inst->options.root, "/var/run", "/run", "/tmp" };
-	for (size_t i = 0; i < 4 && b->inst->options.urpc; i++) {
+	for (size_t i = 0; i < 4 && strcmp(b->inst->options.urpc, "off"); i++) {
 		char path[PATH_LEN + ID_LEN + 16];
 		int n = snprintf(path, sizeof(path), "%s/runsc-%s.sock", folders[i], b->id);
 		if (n < PATH_LEN && access(path, F_OK) == 0) {
@@ -287,7 +272,7 @@ struct box *box_new(struct crisp_instance *i, const char *id, int32_t pid, int p
 	b->inst = i;
 	b->pid = pid;
 	b->pidfd = pidfd;
-	b->start = start_of(pid);
+	b->start = process_start(pid);
 	snprintf(b->id, sizeof(b->id), "%s", id);
 	snprintf(b->netns, sizeof(b->netns), "%s", netns ? netns : "");
 	snprintf(b->network, sizeof(b->network), "%s", network);
@@ -313,7 +298,7 @@ static int sentry_fd(struct crisp_instance *i, const char *id, int32_t pid, uint
 	int fd = i->host->kept_fd(i->host, key);
 	if (fd >= 0)
 		return fd;
-	if (pid <= 1 || !start || start_of(pid) != start)
+	if (pid <= 1 || !start || process_start(pid) != start)
 		return -1;
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }

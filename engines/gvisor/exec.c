@@ -18,8 +18,11 @@ static int write_process(const struct act *a, const char *json, char arg[PATH_LE
 	int fd = open(strchr(arg, '=') + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	size_t len = strlen(json);
-	ssize_t n = write(fd, json, len);
+	char *changed = gvisor_process_spec(a->inst, json);
+	const char *text = changed ? changed : json;
+	size_t len = strlen(text);
+	ssize_t n = write(fd, text, len);
+	free(changed);
 	close(fd);
 	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -ENOSPC;
 }

@@ -54,7 +54,7 @@ static void gvisor_close(struct crisp_instance *i)
 		box_free(i->boxes);
 	while (i->acts)
 		act_free(i->acts);
-	options_finish(&i->options);
+	gvisor_options_finish(&i->options);
 	free(i);
 }
 
@@ -65,7 +65,7 @@ static int gvisor_open(const struct crisp_host *host, const char *options, struc
 	if (!i)
 		return -ENOMEM;
 	i->host = host;
-	int ret = options_read(&i->options, options, host->state_dir, msg, cap);
+	int ret = gvisor_options_read(&i->options, options, host->state_dir, msg, cap);
 	if (ret == 0)
 		ret = make_folder(host, "tmp", true, msg, cap);
 	if (ret == 0 && i->options.debug)
@@ -107,7 +107,8 @@ static void handle_probed(void *data, const struct crisp_spawn_result *r)
 		err = -EIO;
 		snprintf(a->msg, sizeof(a->msg), "runsc --version says no version");
 	}
-	if (!err && !strcmp(a->inst->options.platform, "kvm") && access("/dev/kvm", R_OK | W_OK) < 0) {
+	const char *platform = a->inst->options.platform;
+	if (!err && platform && !strcmp(platform, "kvm") && access("/dev/kvm", R_OK | W_OK) < 0) {
 		err = -EIO;
 		snprintf(a->msg, sizeof(a->msg), "option \"platform\" is kvm, but /dev/kvm: %s", strerror(errno));
 	}

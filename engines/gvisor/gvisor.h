@@ -20,21 +20,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <yajl/yajl_tree.h>
-
 #include "engines/engine.h"
+#include "engines/share/json.h"
+#include "engines/share/options.h"
 
-enum { PATH_LEN = 1024, MSG_LEN = 500, ID_LEN = 256, FLAGS_MAX = 32 };
+enum { PATH_LEN = OPTION_PATH_MAX, MSG_LEN = 500, ID_LEN = 256, FLAGS_MAX = 32 };
 
 /* -- options.c -- */
 
 struct options {
 	char path[PATH_LEN];		/* "": look for it */
 	char root[PATH_LEN];
-	char platform[32];		/* "": runsc's own choice */
-	char network[16];		/* "sandbox", "host", "none" */
+	const char *platform;		/* NULL: runsc's own choice */
+	const char *network;		/* "sandbox", "host", "none" */
+	const char *urpc;		/* "auto", "off" */
 	char *flags[FLAGS_MAX + 1];	/* further ones, "--overlay2=none"; NULL-terminated */
-	bool urpc, debug;
+	bool debug;
 };
 
 #define GVISOR_OPTIONS                                                                             \
@@ -47,10 +48,10 @@ struct options {
 	"\"debug\":\"bool: debug logs in the handler's state directory\"}"
 
 /* 0 or -errno with words. */
-int options_read(struct options *o, const char *json, const char *state_dir, char *msg, uint32_t cap);
-void options_finish(struct options *o);
-/* The program, in found or o->path; NULL when it is nowhere. */
-const char *options_program(const struct options *o, char found[PATH_LEN]);
+int gvisor_options_read(struct options *o, const char *json, const char *state_dir, char *msg, uint32_t cap);
+void gvisor_options_finish(struct options *o);
+/* runsc, in found or o->path; NULL when it is nowhere. */
+const char *gvisor_program(const struct options *o, char found[PATH_LEN]);
 
 /* -- box.c -- */
 
@@ -61,6 +62,7 @@ struct crisp_instance {
 	struct box *boxes;
 	unsigned n_files;
 	unsigned release;
+	bool caps_told;			/* that some are left out */
 };
 
 enum ctr_state { CTR_CREATED, CTR_RUNNING, CTR_EXITED };
@@ -179,6 +181,11 @@ int runsc_judge(struct act *a, const struct crisp_spawn_result *r);
 bool says_missing(const char *msg);
 bool says_ended(const char *msg);
 
+/* -- spec.c -- */
+
+/* An OCI process without the capabilities that this runsc doesn't know, to be freed; NULL: it has none. */
+char *gvisor_process_spec(struct crisp_instance *i, const char *process_json);
+
 /* -- urpc.c -- */
 
 /* err: 0, -EIO with the sentry's words, -EHOSTDOWN when the connection broke.  result is NULL
@@ -191,10 +198,6 @@ struct urpc *urpc_call(const struct crisp_host *h, const char *socket, const cha
 void urpc_drop(struct urpc *u);
 /* Look for the answer at once; it may be gone afterwards. */
 void urpc_look(struct urpc *u);
-
-/* A member of an object; NULL when there is none. */
-yajl_val json_member(yajl_val v, const char *name);
-int64_t json_number(yajl_val v, int64_t missing);
 
 /* -- the slots of other files -- */
 

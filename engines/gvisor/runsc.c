@@ -87,7 +87,7 @@ static void global_flags(struct command *c, const char *network)
 		command_arg(c, c->log);
 		command_arg(c, "--log-format=json");
 	}
-	if (o->platform[0]) {
+	if (o->platform) {
 		snprintf(c->platform, sizeof(c->platform), "--platform=%s", o->platform);
 		command_arg(c, c->platform);
 	}
@@ -123,7 +123,7 @@ void command_init(struct command *c, struct crisp_instance *i, struct act *a, co
 struct crisp_job *command_run(struct command *c, crisp_spawn_cb *cb, void *data)
 {
 	struct crisp_instance *i = c->inst;
-	c->plan.path = options_program(&i->options, c->program);
+	c->plan.path = gvisor_program(&i->options, c->program);
 	struct crisp_job *j = c->plan.path ? i->host->spawn(i->host, &c->plan, cb, data) : NULL;
 	if (!j && c->act)
 		act_end(c->act, -EIO, c->plan.path ? "the host refused the command" :

@@ -25,21 +25,6 @@ struct urpc {
 	void *data;
 };
 
-yajl_val json_member(yajl_val v, const char *name)
-{
-	for (size_t i = 0; YAJL_IS_OBJECT(v) && i < v->u.object.len; i++)
-		if (!strcmp(v->u.object.keys[i], name))
-			return v->u.object.values[i];
-	return NULL;
-}
-
-int64_t json_number(yajl_val v, int64_t missing)
-{
-	if (YAJL_IS_INTEGER(v))
-		return YAJL_GET_INTEGER(v);
-	return YAJL_IS_DOUBLE(v) ? (int64_t)YAJL_GET_DOUBLE(v) : missing;
-}
-
 void urpc_drop(struct urpc *u)
 {
 	if (!u)

@@ -16,8 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <yajl/yajl_tree.h>
-
+#include "engines/share/process.h"
 #include "engines/shimv2/shimv2.h"
 
 enum { NOTE_MAX = 64 << 10, RUNTIME_MS = 20000, DEATH_MS = 5000, ERR_MAX = 2000 };
@@ -74,25 +73,9 @@ static void complain(const struct clean *c, const char *what, const char *why)
 
 /* -- kill -- */
 
-/* When it began, in the kernel's ticks: tells it from a later one of the same number; 0: none. */
-static uint64_t start_of(int32_t pid)
-{
-	char path[40], text[1024];
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = 0;
-	char *at = strrchr(text, ')');	/* the name may hold anything */
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}
-
 struct process process_of(int32_t pid)
 {
-	return (struct process){ .pid = pid, .start = pid > 1 ? start_of(pid) : 0 };
+	return (struct process){ .pid = pid, .start = pid > 1 ? process_start(pid) : 0 };
 }
 
 static void handle_dead(void *data, uint32_t events)
@@ -116,7 +99,7 @@ static void kill_left(struct clean *c)
 		c->pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (fd >= 0)
 		close(fd);
-	if (c->pidfd < 0 || start_of(c->left.pid) != c->left.start ||
+	if (c->pidfd < 0 || process_start(c->left.pid) != c->left.start ||
 	    syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0) < 0) {
 		over(c);
 		return;
@@ -150,20 +133,6 @@ static const char *note_text(yajl_val note, const char *name)
 	return v ? YAJL_GET_STRING(v) : "";
 }
 
-/* The program of the note: an absolute path, or a name as the shim finds it. */
-static const char *find_runtime(const char *name, char found[SHIM_PATH_MAX])
-{
-	static const char *const folders[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin" };
-	if (name[0] == '/')
-		return name;
-	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		snprintf(found, SHIM_PATH_MAX, "%s/%s", folders[i], *name ? name : "runsc");
-		if (access(found, X_OK) == 0)
-			return found;
-	}
-	return NULL;
-}
-
 static void handle_runtime(void *data, const struct crisp_spawn_result *r)
 {
 	struct clean *c = data;
@@ -178,8 +147,9 @@ static bool ask_runtime(struct clean *c)
 	const struct crisp_host *h = c->inst->host;
 	char found[SHIM_PATH_MAX], root[SHIM_PATH_MAX + 64];
 	yajl_val note = read_note(c->bundle);
-	const char *program = note ? find_runtime(note_text(note, "binaryName"), found) : NULL;
-	const char *where = note_text(note, "root");
+	const char *name = note_text(note, "binaryName"), *where = note_text(note, "root");
+	const char *const names[] = { *name ? name : "runsc", NULL };
+	const char *program = note ? options_program("", names, found) : NULL;
 	snprintf(root, sizeof(root), "--root=%.1000s/" SHIM_NAMESPACE, *where ? where : "/run/containerd/runsc");
 	const char *const argv[] = { program, root, "delete", "--force", c->id, NULL };
 	bool asked = program && h->spawn(h, &(struct crisp_spawn_plan){

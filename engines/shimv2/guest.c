@@ -1,10 +1,12 @@
 /*
- * What a host needs for virtual machines.  Without it a shim fails in the middle of a pod, with
- * words that name neither the cause nor the cure; so it is looked at before.
+ * Virtual machines: what a host needs for them, and images that the guest pulls.  Without the former a
+ * shim fails in the middle of a pod, with words that name neither the cause nor the cure; so it is
+ * looked at before.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,4 +70,54 @@ int guest_check(const struct shim_options *o, char msg[SHIM_MSG_MAX])
 	for (size_t i = 0; i < n; i++)
 		len += snprintf(msg + len, SHIM_MSG_MAX - (size_t)len, "%s%s", i ? ", " : "", missing[i]);
 	return -ENODEV;
+}
+
+/* -- guest pull -- */
+
+static char *base64(const unsigned char *in, size_t len)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *out = malloc((len + 2) / 3 * 4 + 1), *at = out;
+	if (!out)
+		abort();
+	for (size_t i = 0; i < len; i += 3) {
+		size_t left = len - i;
+		unsigned bits = (unsigned)in[i] << 16 | (left > 1 ? (unsigned)in[i + 1] << 8 : 0) |
+				(left > 2 ? in[i + 2] : 0);
+		*at++ = digits[bits >> 18];
+		*at++ = digits[bits >> 12 & 63];
+		*at++ = left > 1 ? digits[bits >> 6 & 63] : '=';
+		*at++ = left > 2 ? digits[bits & 63] : '=';
+	}
+	*at = 0;
+	return out;
+}
+
+char *guest_pull_option(const char *image_ref)
+{
+	const unsigned char *text;
+	size_t len;
+	char *option = NULL;
+	yajl_gen g = yajl_gen_alloc(NULL);
+	yajl_gen_map_open(g);
+	json_put_text(g, "volume_type");
+	json_put_text(g, "image_guest_pull");
+	json_put_text(g, "source");
+	json_put_text(g, image_ref);
+	json_put_text(g, "fs_type");
+	json_put_text(g, "overlay");
+	json_put_text(g, "image_pull");
+	yajl_gen_map_open(g);
+	json_put_text(g, "metadata");
+	yajl_gen_map_open(g);
+	yajl_gen_map_close(g);
+	yajl_gen_map_close(g);
+	yajl_gen_map_close(g);
+	yajl_gen_get_buf(g, &text, &len);
+	char *value = base64(text, len);
+	if (asprintf(&option, "io.katacontainers.volume=%s", value) < 0)
+		abort();
+	free(value);
+	yajl_gen_free(g);
+	return option;
 }

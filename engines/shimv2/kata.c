@@ -4,7 +4,7 @@
 const struct shim_profile shim_profile = {
 	.name = "kata",
 	.guest = true,
-	.programs = (const char *const[]){ "containerd-shim-kata-v2", NULL },
+	.programs = (const char *const[]){ "containerd-shim-kata-v2", "/opt/kata/bin/containerd-shim-kata-v2", NULL },
 };
 
 static const struct crisp_engine engine = {
@@ -12,7 +12,7 @@ static const struct crisp_engine engine = {
 	.size = sizeof(engine),
 	.major = CRISP_ENGINE_MAJOR,
 	.minor = CRISP_ENGINE_MINOR,
-	.caps = SHIM_CAPS | CRISP_CAP_NEEDS_SIZING,
+	.caps = SHIM_CAPS | CRISP_CAP_NEEDS_SIZING | CRISP_CAP_ROOTFS_IMAGE_REF,
 	.requires = CRISP_HOST_SPAWN,
 	.name = "kata",
 	.version = "0.1",

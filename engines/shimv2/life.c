@@ -20,33 +20,65 @@ static void act_reply(struct act *a, const struct reply *r)
 
 /* -- create -- */
 
+enum { MOUNTS_MAX = 64 };
+
+struct mounts {
+	Shim__Mount list[MOUNTS_MAX], *at[MOUNTS_MAX];
+	size_t n;
+	char *pull, *pull_options[1];
+};
+
+static Shim__Mount *mounts_add(struct mounts *m, const char *type, const char *source)
+{
+	Shim__Mount *to = m->at[m->n] = &m->list[m->n];
+	m->n++;
+	*to = (Shim__Mount)SHIM__MOUNT__INIT;
+	to->type = (char *)(uintptr_t)type;
+	to->source = (char *)(uintptr_t)source;
+	return to;
+}
+
+/* As they come, unmounted: what kind a shim can take is its affair.  What is mounted by fd is in the
+ * shim's namespace already. */
+static void take_mounts(struct mounts *m, const struct crisp_rootfs *root)
+{
+	for (size_t i = 0; root && root->mounts && root->mounts[i] && m->n < MOUNTS_MAX; i++) {
+		const struct crisp_mount *from = root->mounts[i];
+		if (from->fd > 0)
+			continue;
+		Shim__Mount *to = mounts_add(m, from->type, from->source);
+		to->options = (char **)(uintptr_t)from->options;
+		while (to->options && to->options[to->n_options])
+			to->n_options++;
+	}
+}
+
+/* The guest makes the root by itself; that of the pod's own process it has. */
+static void take_image(struct mounts *m, const char *image_ref)
+{
+	m->pull = m->pull_options[0] = guest_pull_option(image_ref && *image_ref ? image_ref : "pause");
+	Shim__Mount *to = mounts_add(m, "fuse.nydus-overlayfs", "none");
+	to->options = m->pull_options;
+	to->n_options = 1;
+}
+
 static void pack_create(struct act *a, const struct task *t, const struct crisp_rootfs *root,
 			const struct crisp_stdio *io)
 {
-	enum { MOUNTS_MAX = 64 };
 	Shim__CreateTaskRequest rq = SHIM__CREATE_TASK_REQUEST__INIT;
-	Shim__Mount mounts[MOUNTS_MAX], *at[MOUNTS_MAX];
+	struct mounts mounts = { 0 };
 	char found[SHIM_PATH_MAX];
 	const char *program = shim_program(&a->inst->options, found);
 	size_t any_len = 0;
 	uint8_t *any = program ? shim_options_any(&a->inst->options, program, &any_len) : NULL;
+	if (a->inst->options.guest_pull)
+		take_image(&mounts, root ? root->image_ref : NULL);
+	else
+		take_mounts(&mounts, root);
 	rq.id = t->id;
 	rq.bundle = t->bundle;
-	rq.rootfs = at;
-	/* What is mounted by fd is in the shim's namespace already. */
-	for (size_t i = 0; root && root->mounts && root->mounts[i] && rq.n_rootfs < MOUNTS_MAX; i++) {
-		const struct crisp_mount *m = root->mounts[i];
-		if (m->fd > 0)
-			continue;
-		Shim__Mount *to = at[rq.n_rootfs] = &mounts[rq.n_rootfs];
-		*to = (Shim__Mount)SHIM__MOUNT__INIT;
-		to->type = (char *)(uintptr_t)m->type;
-		to->source = (char *)(uintptr_t)m->source;
-		to->options = (char **)(uintptr_t)m->options;
-		while (to->options && to->options[to->n_options])
-			to->n_options++;
-		rq.n_rootfs++;
-	}
+	rq.rootfs = mounts.at;
+	rq.n_rootfs = mounts.n;
 	if (io) {
 		rq.terminal = io->flags & CRISP_STDIO_TTY;
 		rq.stdin = (char *)(uintptr_t)(io->fifo_in ? io->fifo_in : "");
@@ -63,6 +95,7 @@ static void pack_create(struct act *a, const struct task *t, const struct crisp_
 	if (rq.options)
 		protobuf_c_message_free_unpacked(&rq.options->base, NULL);
 	free(any);
+	free(mounts.pull);
 }
 
 /* What there is of it is for a delete to remove. */

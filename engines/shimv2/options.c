@@ -3,93 +3,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <yajl/yajl_tree.h>
 
 #include "engines/shimv2/shimv2.h"
 
-static int take_text(char to[SHIM_PATH_MAX], const char *key, yajl_val v, bool path, char *msg, uint32_t cap)
-{
-	const char *s = YAJL_IS_STRING(v) ? YAJL_GET_STRING(v) : NULL;
-	if (!s || (path && *s && *s != '/') || strlen(s) >= SHIM_PATH_MAX) {
-		snprintf(msg, cap, "option \"%s\" must be %s", key, path ? "an absolute path" : "a short text");
-		return -EINVAL;
-	}
-	strcpy(to, s);
-	return 0;
-}
+static const char *const starts[] = { START_AUTO, START_LEGACY, START_BOOTSTRAP, NULL };
 
-static int take_start(struct shim_options *o, yajl_val v, char *msg, uint32_t cap)
-{
-	static const char *const names[] = {
-		[START_AUTO] = "auto", [START_LEGACY] = "legacy", [START_BOOTSTRAP] = "bootstrap",
-	};
-	for (int i = 0; i < 3; i++) {
-		if (!YAJL_IS_STRING(v) || strcmp(v->u.string, names[i]))
-			continue;
-		o->start = (enum start_mode)i;
-		return 0;
-	}
-	snprintf(msg, cap, "option \"start\" must be auto, legacy or bootstrap");
-	return -EINVAL;
-}
-
-static int read_option(struct shim_options *o, const char *key, yajl_val v, char *msg, uint32_t cap)
-{
-	if (YAJL_IS_NULL(v))
-		return 0;
-	if (!strcmp(key, "path"))
-		return take_text(o->path, key, v, true, msg, cap);
-	if (!strcmp(key, "binary_name"))
-		return take_text(o->binary_name, key, v, false, msg, cap);
-	if (!strcmp(key, "root"))
-		return take_text(o->root, key, v, true, msg, cap);
-	if (!strcmp(key, "config_path"))
-		return take_text(o->config_path, key, v, true, msg, cap);
-	if (!strcmp(key, "start"))
-		return take_start(o, v, msg, cap);
-	if (!strcmp(key, "systemd_cgroup") && (YAJL_IS_TRUE(v) || YAJL_IS_FALSE(v))) {
-		o->systemd_cgroup = YAJL_IS_TRUE(v);
-		return 0;
-	}
-	snprintf(msg, cap, "unknown or mistyped option \"%.100s\": path, binary_name, root, systemd_cgroup, "
-		 "config_path, start", key);
-	return -EINVAL;
-}
+static const struct option options[] = {
+	OPTION(PATH, struct shim_options, path),
+	OPTION(TEXT, struct shim_options, binary_name),
+	OPTION(PATH, struct shim_options, root),
+	OPTION(BOOL, struct shim_options, systemd_cgroup),
+	OPTION(PATH, struct shim_options, config_path),
+	OPTION(BOOL, struct shim_options, guest_pull),
+	OPTION(WORD, struct shim_options, start, .words = starts, .wanted = "auto, legacy or bootstrap"),
+	{ 0 }
+};
 
 int shim_options_read(struct shim_options *o, const char *json, const char *state_dir, char *msg, uint32_t cap)
 {
-	int ret = 0;
-	if (snprintf(o->root, sizeof(o->root), "%s/root", state_dir) >= SHIM_PATH_MAX) {
-		snprintf(msg, cap, "the state directory's path is too long");
-		return -ENAMETOOLONG;
-	}
-	yajl_val root = yajl_tree_parse(json, NULL, 0);
-	if (!YAJL_IS_OBJECT(root)) {
-		snprintf(msg, cap, "options are no JSON object");
+	o->start = START_AUTO;
+	int ret = options_root(o->root, state_dir, msg, cap);
+	if (ret == 0)
+		ret = options_read(options, o, json, msg, cap);
+	if (ret == 0 && o->guest_pull && !shim_profile.guest) {
+		snprintf(msg, cap, "option \"guest_pull\" is for the engine kata");
 		ret = -EINVAL;
 	}
-	for (size_t i = 0; ret == 0 && i < root->u.object.len; i++)
-		ret = read_option(o, root->u.object.keys[i], root->u.object.values[i], msg, cap);
-	yajl_tree_free(root);
 	return ret;
 }
 
 const char *shim_program(const struct shim_options *o, char found[SHIM_PATH_MAX])
 {
-	static const char *const folders[] = {
-		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/opt/kata/bin",
-	};
-	if (o->path[0])
-		return o->path;
-	for (const char *const *name = shim_profile.programs; *name; name++)
-		for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-			snprintf(found, SHIM_PATH_MAX, "%s/%s", folders[i], *name);
-			if (access(found, X_OK) == 0)
-				return found;
-		}
-	return NULL;
+	return options_program(o->path, shim_profile.programs, found);
 }
 
 bool shim_is_host(const char *program)

@@ -1,14 +1,9 @@
-/* The ABI's table of shimv2 and kata, the instance, and whether the shim works here. */
+/* The ABI's table of shimv2 and kata, the instance, its acts. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "engines/shimv2/shimv2.h"
-
-enum { OUT_MAX = 4096 };
 
 /* -- acts -- */
 
@@ -85,69 +80,11 @@ static int shim_open(const struct crisp_host *host, const char *options, struct 
 	return 0;
 }
 
-/* -- probe -- */
-
-/* "Version: 1.6.20", "version: 3.30.0, commit..." in what -v prints; "" if it says none. */
-static const char *find_version(const char *text, char version[64])
-{
-	const char *at = strcasestr(text, "version:");
-	version[0] = 0;
-	if (!at)
-		return version;
-	at += strlen("version:");
-	at += strspn(at, " \t");
-	snprintf(version, 64, "%.*s", (int)strcspn(at, " ,\r\n"), at);
-	return version;
-}
-
-static void handle_probed(void *data, const struct crisp_spawn_result *r)
-{
-	struct act *a = data;
-	char version[64], msg[SHIM_MSG_MAX], found[SHIM_PATH_MAX];
-	const char *program = shim_program(&a->inst->options, found);
-	if (r->err) {
-		snprintf(msg, sizeof(msg), "%.200s can't be run: %.150s", program ? program : "the shim", r->msg);
-		act_end(a, -EIO, msg);
-		return;
-	}
-	uint64_t caps = SHIM_CAPS;
-	if (program && shim_is_host(program))
-		caps |= SHIM_CAPS_HOST;
-	if (shim_profile.guest)
-		caps |= CRISP_CAP_NEEDS_SIZING;
-	act_done(a, &(struct crisp_result){
-		.size = sizeof(struct crisp_result), .caps = caps, .version = find_version(r->out, version),
-	});
-}
-
-static int shim_probe(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *args)
-{
-	struct act *a = act_new(i, r, args);
-	char found[SHIM_PATH_MAX], msg[SHIM_MSG_MAX];
-	const char *program = shim_program(&i->options, found);
-	if (!program) {
-		snprintf(msg, sizeof(msg), "the program %s is in none of the usual folders", shim_profile.programs[0]);
-		act_end(a, -EIO, msg);
-		return 0;
-	}
-	if (shim_profile.guest && guest_check(&i->options, msg) < 0) {
-		act_end(a, -EIO, msg);
-		return 0;
-	}
-	struct crisp_spawn_plan plan = {
-		.size = sizeof(plan), .path = program, .argv = (const char *const[]){ program, "-v", NULL },
-		.out_max = OUT_MAX, .err_max = OUT_MAX, .deadline_ns = a->deadline_ns,
-	};
-	if (!i->host->spawn(i->host, &plan, handle_probed, a))
-		act_end(a, -EINVAL, "the host refused the command");
-	return 0;
-}
-
 const struct crisp_ops shim_ops = {
 	.size = sizeof(shim_ops),
 	.open = shim_open,
 	.close = shim_close,
-	.probe = shim_probe,
+	.probe = probe_run,
 	.prepare_spec = spec_prepare,
 	.sandbox_create = life_sandbox_create,
 	.sandbox_delete = life_delete,

@@ -4,7 +4,8 @@
  * program of containerd's runtime v2: it runs the containers of a pod and serves the Task service
  * on a unix socket, over ttrpc.
  *
- *	shimv2.c	the ABI's table; probe
+ *	shimv2.c	the ABI's table
+ *	probe.c		does the shim work here, and what can it do?
  *	options.c	the handler's options
  *	spec.c		the last touch on a spec: what shims read in annotations
  *	start.c		`start` and `delete`, the two commands of a shim's program
@@ -15,7 +16,7 @@
  *	ops.c		operations on a task that is there
  *	events.c	the socket on which shims tell what happens
  *	stats.c		metrics to JSON
- *	guest.c		what a host needs for virtual machines
+ *	guest.c		what a host needs for virtual machines; images that they pull
  *	shim.c, kata.c	the profiles, each with the symbol of its plugin
  */
 #include <stdbool.h>
@@ -23,16 +24,18 @@
 #include <stdint.h>
 
 #include "engines/engine.h"
+#include "engines/share/json.h"
+#include "engines/share/options.h"
 #include "proto/shim.pb-c.h"
 
-enum { SHIM_PATH_MAX = 1024, SHIM_MSG_MAX = 400 };
+enum { SHIM_PATH_MAX = OPTION_PATH_MAX, SHIM_MSG_MAX = 400 };
 
 #define SHIM_NAMESPACE "crisp"
 
 struct shim_profile {
 	const char *name;
 	bool guest;		/* what the shim runs is a virtual machine */
-	const char *const *programs;	/* looked for in the usual folders; NULL-terminated */
+	const char *const *programs;	/* as options_program() wants them */
 };
 extern const struct shim_profile shim_profile;	/* the plugin's own, in shim.c or kata.c */
 extern const struct crisp_ops shim_ops;
@@ -51,17 +54,20 @@ extern const struct crisp_ops shim_ops;
 	"\"root\":\"string: where that one keeps its state\","                                     \
 	"\"systemd_cgroup\":\"bool: cgroups through systemd\","                                    \
 	"\"config_path\":\"string: configuration file of the runtime\","                           \
-	"\"start\":\"string: auto, legacy or bootstrap: how the shim is started\"}"
+	"\"start\":\"string: auto, legacy or bootstrap: how the shim is started\","                \
+	"\"guest_pull\":\"bool: kata: images are pulled by the guest\"}"
 
 /* -- options.c -- */
 
-enum start_mode { START_AUTO, START_LEGACY, START_BOOTSTRAP };
+#define START_AUTO "auto"
+#define START_LEGACY "legacy"
+#define START_BOOTSTRAP "bootstrap"
 
 struct shim_options {
 	char path[SHIM_PATH_MAX];	/* "": look for it */
 	char binary_name[SHIM_PATH_MAX], root[SHIM_PATH_MAX], config_path[SHIM_PATH_MAX];
-	bool systemd_cgroup;
-	enum start_mode start;
+	bool systemd_cgroup, guest_pull;
+	const char *start;	/* START_* */
 };
 /* 0 or -EINVAL with words. */
 int shim_options_read(struct shim_options *o, const char *json, const char *state_dir, char *msg,
@@ -77,6 +83,8 @@ uint8_t *shim_options_any(const struct shim_options *o, const char *program, siz
 
 /* Does this host have what virtual machines need?  -ENODEV: msg says what is missing. */
 int guest_check(const struct shim_options *o, char msg[SHIM_MSG_MAX]);
+/* The option of a rootfs that says: the guest pulls this image.  To be freed. */
+char *guest_pull_option(const char *image_ref);
 
 /* -- the instance -- */
 
@@ -264,10 +272,10 @@ void tasks_lost(struct crisp_instance *i, struct link *l);
 int wait_status_of(uint32_t exit_status);
 int64_t time_ns(const Shim__Timestamp *t);
 
-/* -- life.c, ops.c, spec.c, events.c, stats.c -- */
+/* -- life.c, ops.c, spec.c, probe.c, events.c, stats.c -- */
 
 typedef int op_fn(struct crisp_instance *, struct crisp_req *, const struct crisp_args *);
-op_fn life_sandbox_delete, life_delete;
+op_fn life_delete, probe_run;
 int life_sandbox_create(struct crisp_instance *, struct crisp_req *, const struct crisp_sandbox_create_args *);
 int life_create(struct crisp_instance *, struct crisp_req *, const struct crisp_create_args *);
 int life_attach(struct crisp_instance *, struct crisp_req *, const struct crisp_attach_args *);

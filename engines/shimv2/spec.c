@@ -7,15 +7,13 @@
  *
  * A virtual machine's shim looks at the network namespace again when the pod goes, and from the
  * host's mount namespace, so it gets the path that holds as long as the pod does; a /dev/shm of
- * ours it can't see, but it makes one that its containers share.
+ * ours it can't see, but it makes one that its containers share.  Where the guest pulls images, it does
+ * so by the annotation, which a kubelet fills with an image's id.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <yajl/yajl_gen.h>
-#include <yajl/yajl_tree.h>
 
 #include "engines/shimv2/shimv2.h"
 
@@ -23,40 +21,24 @@ struct edit {
 	yajl_gen gen;
 	yajl_val facts;
 	bool host;		/* containers are processes of the host */
+	bool pulls;		/* images are pulled by the guest */
 };
 
-static yajl_val get(yajl_val v, const char *name)
-{
-	for (size_t i = 0; YAJL_IS_OBJECT(v) && i < v->u.object.len; i++)
-		if (!strcmp(v->u.object.keys[i], name))
-			return v->u.object.values[i];
-	return NULL;
-}
-
-static const char *get_text(yajl_val v, const char *name)
-{
-	yajl_val s = get(v, name);
-	return YAJL_IS_STRING(s) ? YAJL_GET_STRING(s) : "";
-}
-
-static void put_text(yajl_gen g, const char *s)
-{
-	yajl_gen_string(g, (const unsigned char *)s, strlen(s));
-}
-
 /* -- annotations -- */
+
+#define IMAGE_NAME "io.kubernetes.cri.image-name"
 
 static void add_text(struct edit *e, const char *key, const char *value)
 {
 	if (!*value)
 		return;
-	put_text(e->gen, key);
-	put_text(e->gen, value);
+	json_put_text(e->gen, key);
+	json_put_text(e->gen, value);
 }
 
 static long long resource(const struct edit *e, const char *name)
 {
-	yajl_val v = get(get(e->facts, "sandboxResources"), name);
+	yajl_val v = json_member(json_member(e->facts, "sandboxResources"), name);
 	return YAJL_IS_INTEGER(v) ? YAJL_GET_INTEGER(v) : 0;
 }
 
@@ -70,17 +52,19 @@ static void add_number(struct edit *e, const char *key, long long value)
 
 static bool is_sandbox(const struct edit *e)
 {
-	return !strcmp(get_text(e->facts, "containerType"), "sandbox");
+	return !strcmp(json_text(e->facts, "containerType"), "sandbox");
 }
 
 static void add_annotations(struct edit *e)
 {
-	add_text(e, "io.kubernetes.cri.sandbox-log-directory", get_text(e->facts, "logDirectory"));
+	add_text(e, "io.kubernetes.cri.sandbox-log-directory", json_text(e->facts, "logDirectory"));
+	if (e->pulls)
+		add_text(e, IMAGE_NAME, json_text(e->facts, "imageRef"));
 	if (!is_sandbox(e))
 		return;		/* the core has written the rest */
-	add_text(e, "io.kubernetes.cri.sandbox-name", get_text(e->facts, "podName"));
-	add_text(e, "io.kubernetes.cri.sandbox-namespace", get_text(e->facts, "podNamespace"));
-	add_text(e, "io.kubernetes.cri.sandbox-uid", get_text(e->facts, "podUid"));
+	add_text(e, "io.kubernetes.cri.sandbox-name", json_text(e->facts, "podName"));
+	add_text(e, "io.kubernetes.cri.sandbox-namespace", json_text(e->facts, "podNamespace"));
+	add_text(e, "io.kubernetes.cri.sandbox-uid", json_text(e->facts, "podUid"));
 	add_number(e, "io.kubernetes.cri.sandbox-cpu-period", resource(e, "cpuPeriod"));
 	add_number(e, "io.kubernetes.cri.sandbox-cpu-quota", resource(e, "cpuQuota"));
 	add_number(e, "io.kubernetes.cri.sandbox-cpu-shares", resource(e, "cpuShares"));
@@ -89,21 +73,19 @@ static void add_annotations(struct edit *e)
 
 /* -- copying -- */
 
-static void copy(struct edit *e, yajl_val v);
-
 static bool is_network(yajl_val ns)
 {
-	return !strcmp(get_text(ns, "type"), "network") && *get_text(ns, "path");
+	return !strcmp(json_text(ns, "type"), "network") && *json_text(ns, "path");
 }
 
 static void copy_namespaces(struct edit *e, yajl_val list)
 {
-	const char *pin = get_text(e->facts, "netnsPath");
+	const char *pin = json_text(e->facts, "netnsPath");
 	yajl_gen_array_open(e->gen);
 	for (size_t i = 0; i < list->u.array.len; i++) {
 		yajl_val ns = list->u.array.values[i];
 		if (!is_network(ns) || !*pin) {
-			copy(e, ns);
+			json_put(e->gen, ns);
 			continue;
 		}
 		yajl_gen_map_open(e->gen);
@@ -120,18 +102,18 @@ static void copy_mounts(struct edit *e, yajl_val list)
 	yajl_gen_array_open(e->gen);
 	for (size_t i = 0; i < list->u.array.len; i++) {
 		yajl_val m = list->u.array.values[i];
-		if (strcmp(get_text(m, "destination"), "/dev/shm") || strcmp(get_text(m, "type"), "bind")) {
-			copy(e, m);
+		if (strcmp(json_text(m, "destination"), "/dev/shm") || strcmp(json_text(m, "type"), "bind")) {
+			json_put(e->gen, m);
 			continue;
 		}
 		yajl_gen_map_open(e->gen);
 		add_text(e, "destination", "/dev/shm");
 		add_text(e, "type", "tmpfs");
 		add_text(e, "source", "shm");
-		put_text(e->gen, "options");
+		json_put_text(e->gen, "options");
 		yajl_gen_array_open(e->gen);
 		for (size_t k = 0; k < sizeof(options) / sizeof(options[0]); k++)
-			put_text(e->gen, options[k]);
+			json_put_text(e->gen, options[k]);
 		yajl_gen_array_close(e->gen);
 		yajl_gen_map_close(e->gen);
 	}
@@ -139,7 +121,7 @@ static void copy_mounts(struct edit *e, yajl_val list)
 }
 
 /* The members of an object; where: what it is. */
-enum where { ROOT, LINUX, RESOURCES, ELSEWHERE };
+enum where { ROOT, LINUX, RESOURCES, ANNOTATIONS, ELSEWHERE };
 
 static void copy_members(struct edit *e, yajl_val v, enum where where)
 {
@@ -150,7 +132,9 @@ static void copy_members(struct edit *e, yajl_val v, enum where where)
 			continue;	/* at the end */
 		if (where == RESOURCES && !strcmp(key, "cpu"))
 			continue;
-		put_text(e->gen, key);
+		if (where == ANNOTATIONS && e->pulls && !strcmp(key, IMAGE_NAME))
+			continue;
+		json_put_text(e->gen, key);
 		if (where == ROOT && !strcmp(key, "linux") && YAJL_IS_OBJECT(member)) {
 			yajl_gen_map_open(e->gen);
 			copy_members(e, member, LINUX);
@@ -164,49 +148,20 @@ static void copy_members(struct edit *e, yajl_val v, enum where where)
 		} else if (where == ROOT && !strcmp(key, "mounts") && YAJL_IS_ARRAY(member) && shim_profile.guest) {
 			copy_mounts(e, member);
 		} else {
-			copy(e, member);
+			json_put(e->gen, member);
 		}
-	}
-}
-
-static void copy(struct edit *e, yajl_val v)
-{
-	switch (v->type) {
-	case yajl_t_string:
-		put_text(e->gen, v->u.string);
-		break;
-	case yajl_t_number:
-		yajl_gen_number(e->gen, YAJL_GET_NUMBER(v), strlen(YAJL_GET_NUMBER(v)));
-		break;
-	case yajl_t_object:
-		yajl_gen_map_open(e->gen);
-		copy_members(e, v, ELSEWHERE);
-		yajl_gen_map_close(e->gen);
-		break;
-	case yajl_t_array:
-		yajl_gen_array_open(e->gen);
-		for (size_t i = 0; i < v->u.array.len; i++)
-			copy(e, v->u.array.values[i]);
-		yajl_gen_array_close(e->gen);
-		break;
-	case yajl_t_true:
-	case yajl_t_false:
-		yajl_gen_bool(e->gen, v->type == yajl_t_true);
-		break;
-	default:
-		yajl_gen_null(e->gen);
 	}
 }
 
 static void write_spec(struct edit *e, yajl_val spec)
 {
-	yajl_val annotations = get(spec, "annotations");
+	yajl_val annotations = json_member(spec, "annotations");
 	yajl_gen_map_open(e->gen);
 	copy_members(e, spec, ROOT);
-	put_text(e->gen, "annotations");
+	json_put_text(e->gen, "annotations");
 	yajl_gen_map_open(e->gen);
 	if (YAJL_IS_OBJECT(annotations))
-		copy_members(e, annotations, ELSEWHERE);
+		copy_members(e, annotations, ANNOTATIONS);
 	add_annotations(e);
 	yajl_gen_map_close(e->gen);
 	yajl_gen_map_close(e->gen);
@@ -220,6 +175,7 @@ int spec_prepare(struct crisp_instance *i, struct crisp_req *r, const struct cri
 	char found[SHIM_PATH_MAX];
 	const char *program = shim_program(&i->options, found);
 	e.host = program && shim_is_host(program);
+	e.pulls = i->options.guest_pull;
 	if (!YAJL_IS_OBJECT(spec)) {
 		res.err = -EINVAL;
 		res.msg = "the spec is no JSON object";

@@ -20,8 +20,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <yajl/yajl_tree.h>
-
 #include "engines/shimv2/shimv2.h"
 
 enum { OUT_MAX = 64 << 10, ERR_MAX = 4000, DELETE_MS = 20000, VERSION_MAX = 3 };
@@ -241,7 +239,7 @@ static void handle_started(void *data, const struct crisp_spawn_result *r)
 	struct crisp_instance *i = s->inst;
 	char msg[SHIM_MSG_MAX] = "", address[SHIM_PATH_MAX];
 	int version = 0, err;
-	if (!r->err && r->wait_status && i->options.start == START_AUTO && !s->second) {
+	if (!r->err && r->wait_status && !strcmp(i->options.start, START_AUTO) && !s->second) {
 		s->second = true;
 		s->bootstrap = !s->bootstrap;
 		run_start(s);
@@ -313,8 +311,8 @@ void shim_start(struct crisp_instance *i, const char *id, const char *bundle, co
 	s->started = cb;
 	s->data = data;
 	s->deadline_ns = deadline_ns;
-	s->bootstrap = i->options.start == START_BOOTSTRAP ||
-		       (i->options.start == START_AUTO && !(is_known(i, &st) && i->generation.legacy));
+	s->bootstrap = !strcmp(i->options.start, START_BOOTSTRAP) ||
+		       (!strcmp(i->options.start, START_AUTO) && !(is_known(i, &st) && i->generation.legacy));
 	for (size_t k = 0; root && root->mounts && root->mounts[k]; k++) {
 		const struct crisp_mount *m = root->mounts[k];
 		if (m->fd <= 0 || s->shm_fd >= 0)

@@ -124,6 +124,14 @@ for h in new cli old; do
 	ok "$h: and what ran in it, killed" ended_with "b$h/two" 137
 	ok "$h: it is removed" crispctl rm -f "b$h" "c$h"
 
+	# -- every capability: also those that runsc doesn't know --
+	printf 'metadata: {name: e%s}\nspec: {runtimeClassName: %s, containers: [{name: c, image: busybox, %s}]}\n' $h $h \
+		'securityContext: {privileged: true}, command: [sh, -c, "exec sleep 1000"]' >"$work/e.yaml"
+	ok "$h: a privileged container runs" crispctl run "$work/e.yaml"
+	ok "$h: with capabilities" has "$(inside "e$h/c" grep CapEff /proc/1/status)" dfff
+	ok "$h: so has what is executed in it" has "$(inside "e$h/c" grep CapEff /proc/self/status)" dfff
+	ok "$h: it is removed, too" crispctl rm -f "e$h"
+
 	# -- out of memory: the pod's cgroup has the limit, as a kubelet sets it --
 	crispctl run -r $h -n "d$h" -i busybox -- sh -c 'while [ ! -e /tmp/go ]; do sleep 0.1; done; tail /dev/zero' >/dev/null
 	ok "$h: a limit for the pod" limit_memory "$(id_of "d$h")" 150000000
@@ -132,6 +140,7 @@ for h in new cli old; do
 	ok "$h: and that is told" is "$(field_of "d$h/d$h" reason)" OOMKilled
 	ok "$h: it is removed, too" crispctl rm -f "d$h"
 done
+ok "what is left out of a spec is said once" is "$(grep "this runsc doesn't know" "$work/log" | grep -c handler=old)" 1
 ok "crispd stops" crisp_stop
 ok "nothing is left" "$top/t/leak/leakcheck" compare "$work/leak" --wait 10
 finish

@@ -3,6 +3,7 @@
 
 #include "core/base/json.h"
 #include "core/base/pool.h"
+#include "core/cri/objects.h"
 #include "core/cri/rpc.h"
 #include "core/image/image.h"
 #include "core/oci/oci.h"
@@ -107,31 +108,6 @@ RPC(cri_exec_sync)
 
 /* -- status -- */
 
-static Cri__ContainerUser *user_of(struct pool *pool, const struct container *c)
-{
-	Cri__ContainerUser *u = pool_new_struct(pool, Cri__ContainerUser);
-	*u = (Cri__ContainerUser)CRI__CONTAINER_USER__INIT;
-	u->linux = pool_new_struct(pool, Cri__LinuxContainerUser);
-	*u->linux = (Cri__LinuxContainerUser)CRI__LINUX_CONTAINER_USER__INIT;
-	u->linux->uid = c->uid;
-	u->linux->gid = c->gid;
-	u->linux->n_supplemental_groups = c->n_groups;
-	u->linux->supplemental_groups = pool_alloc(pool, (c->n_groups + 1) * sizeof(int64_t));
-	for (size_t i = 0; i < c->n_groups; i++)
-		u->linux->supplemental_groups[i] = c->groups[i];
-	return u;
-}
-
-static Cri__ContainerResources *resources_of(struct pool *pool, const struct container *c)
-{
-	if (!c->config->linux || !c->config->linux->resources)
-		return NULL;
-	Cri__ContainerResources *r = pool_new_struct(pool, Cri__ContainerResources);
-	*r = (Cri__ContainerResources)CRI__CONTAINER_RESOURCES__INIT;
-	r->linux = c->config->linux->resources;
-	return r;
-}
-
 static const char *verbose_container(struct pool *pool, const struct container *c)
 {
 	struct json_out *o = json_out(pool);
@@ -144,47 +120,6 @@ static const char *verbose_container(struct pool *pool, const struct container *
 	json_member_str(o, "operation", c->op ? c->op->table->name : NULL);
 	json_end_object(o);
 	return json_text(o, NULL);
-}
-
-/* The kubelet creates by the image's id and tells the pod's own word beside it: users want to read that. */
-static Cri__ImageSpec *image_of(struct pool *pool, const struct container *c)
-{
-	Cri__ImageSpec *asked = c->config->image;
-	if (!asked->user_specified_image[0])
-		return asked;
-	Cri__ImageSpec *image = pool_new_struct(pool, Cri__ImageSpec);
-	*image = *asked;
-	image->image = asked->user_specified_image;
-	return image;
-}
-
-static void fill_status(struct pool *pool, const struct container *c, Cri__ContainerStatus *st)
-{
-	const Cri__ContainerConfig *cf = c->config;
-	st->id = c->id;
-	st->metadata = cf->metadata;
-	st->state = rpc_container_state(c);
-	st->created_at = c->created_ns;
-	st->started_at = c->started_ns;
-	st->image = image_of(pool, c);
-	st->image_ref = (char *)(uintptr_t)c->image_ref;
-	st->image_id = (char *)(uintptr_t)c->image_id;
-	if (c->state == CONTAINER_STATE_EXITED) {
-		st->finished_at = c->finished_ns;
-		st->exit_code = c->exit_code;
-		st->reason = (char *)(uintptr_t)(c->reason ? c->reason : "");
-		st->message = (char *)(uintptr_t)(c->message ? c->message : "");
-	}
-	st->n_labels = cf->n_labels;
-	st->labels = (void *)cf->labels;
-	st->n_annotations = cf->n_annotations;
-	st->annotations = (void *)cf->annotations;
-	st->n_mounts = cf->n_mounts;
-	st->mounts = cf->mounts;
-	st->log_path = (char *)(uintptr_t)(c->log_path ? c->log_path : "");
-	st->resources = resources_of(pool, c);
-	st->user = user_of(pool, c);
-	st->stop_signal = oci_signal_cri(c->stop_signal);
 }
 
 static struct container *find(struct grpc_call *call, const char *id)
@@ -204,9 +139,7 @@ RPC(cri_container_status)
 	if (!c)
 		return;
 	Cri__ContainerStatusResponse resp = CRI__CONTAINER_STATUS_RESPONSE__INIT;
-	Cri__ContainerStatus st = CRI__CONTAINER_STATUS__INIT;
-	fill_status(grpc_pool(call), c, &st);
-	resp.status = &st;
+	resp.status = object_container_status(grpc_pool(call), c);
 	if (rq->verbose) {
 		resp.n_info = 1;
 		resp.info = rpc_info(grpc_pool(call), &cri__container_status_response__info_entry__descriptor,

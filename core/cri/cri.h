@@ -9,10 +9,12 @@
 #include "core/grpc/grpc.h"
 
 struct config;
+struct events;
 struct image_store;
 struct model;
 struct net_plug;
 struct plug;
+struct pool;
 
 /* The user pointer of the gRPC server. */
 struct cri {
@@ -23,6 +25,12 @@ struct cri {
 	struct loop *loop;
 	const struct config *config;
 	const char *version;		/* of crisp, semver */
+	struct events *events;		/* who reads them; of cri_begin */
 };
+
+/* Before the server answers: follow the model.  What this needs lives in p. */
+void cri_begin(struct cri *cri, struct pool *p);
+/* Before the server leaves: end the streams that would go on for ever. */
+void cri_end(struct cri *cri);
 
 extern const struct grpc_method cri_methods[];

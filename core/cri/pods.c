@@ -1,8 +1,10 @@
 /* The pod sandbox methods. */
 #include <string.h>
 
+#include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/pool.h"
+#include "core/cri/objects.h"
 #include "core/cri/rpc.h"
 #include "core/plug/plug.h"
 
@@ -44,41 +46,6 @@ RPC(cri_remove_pod_sandbox)
 }
 
 /* -- status -- */
-
-static Cri__PodSandboxNetworkStatus *network_of(struct pool *pool, const struct pod *p)
-{
-	Cri__PodSandboxNetworkStatus *n = pool_new_struct(pool, Cri__PodSandboxNetworkStatus);
-	*n = (Cri__PodSandboxNetworkStatus)CRI__POD_SANDBOX_NETWORK_STATUS__INIT;
-	if (!p->n_ips || p->state == POD_STATE_NOTREADY)
-		return n;
-	n->ip = (char *)(uintptr_t)p->ips[0];
-	n->n_additional_ips = p->n_ips - 1;
-	n->additional_ips = pool_alloc(pool, p->n_ips * sizeof(*n->additional_ips));
-	for (size_t i = 1; i < p->n_ips; i++) {
-		Cri__PodIP *ip = pool_new_struct(pool, Cri__PodIP);
-		*ip = (Cri__PodIP)CRI__POD_IP__INIT;
-		ip->ip = (char *)(uintptr_t)p->ips[i];
-		n->additional_ips[i - 1] = ip;
-	}
-	return n;
-}
-
-/* The options as they came: the kubelet compares them. */
-static Cri__LinuxPodSandboxStatus *linux_of(struct pool *pool, const struct pod *p)
-{
-	Cri__LinuxPodSandboxStatus *s = pool_new_struct(pool, Cri__LinuxPodSandboxStatus);
-	*s = (Cri__LinuxPodSandboxStatus)CRI__LINUX_POD_SANDBOX_STATUS__INIT;
-	s->namespaces = pool_new_struct(pool, Cri__Namespace);
-	*s->namespaces = (Cri__Namespace)CRI__NAMESPACE__INIT;
-	const Cri__LinuxPodSandboxConfig *lc = p->config->linux;
-	if (lc && lc->security_context && lc->security_context->namespace_options) {
-		s->namespaces->options = lc->security_context->namespace_options;
-	} else {
-		s->namespaces->options = pool_new_struct(pool, Cri__NamespaceOption);
-		*s->namespaces->options = (Cri__NamespaceOption)CRI__NAMESPACE_OPTION__INIT;
-	}
-	return s;
-}
 
 /* The options of its handler that it was made with. */
 static void put_policy(struct json_out *o, struct pool *pool, const struct pod *p)
@@ -122,19 +89,9 @@ RPC(cri_pod_sandbox_status)
 		return;
 	}
 	Cri__PodSandboxStatusResponse resp = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
-	Cri__PodSandboxStatus st = CRI__POD_SANDBOX_STATUS__INIT;
-	st.id = p->id;
-	st.metadata = p->config->metadata;
-	st.state = rpc_pod_state(p);
-	st.created_at = p->created_ns;
-	st.network = network_of(pool, p);
-	st.linux = linux_of(pool, p);
-	st.n_labels = p->config->n_labels;
-	st.labels = (void *)p->config->labels;
-	st.n_annotations = p->config->n_annotations;
-	st.annotations = (void *)p->config->annotations;
-	st.runtime_handler = (char *)(uintptr_t)p->handler_name;
-	resp.status = &st;
+	resp.status = object_pod_status(pool, p);
+	resp.containers_statuses = object_container_statuses(pool, p, &resp.n_containers_statuses);
+	resp.timestamp = clock_real_ns();
 	if (rq->verbose) {
 		resp.n_info = 1;
 		resp.info = rpc_info(pool, &cri__pod_sandbox_status_response__info_entry__descriptor,

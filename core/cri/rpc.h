@@ -27,6 +27,8 @@ RPC(cri_container_stats);
 RPC(cri_list_container_stats);
 RPC(cri_pod_sandbox_stats);
 RPC(cri_list_pod_sandbox_stats);
+/* events.c */
+RPC(cri_get_container_events);
 /* images.c */
 RPC(cri_list_images);
 RPC(cri_image_status);

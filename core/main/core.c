@@ -92,6 +92,7 @@ static void handle_leave(struct loop_signal *s, int signo)
 		return;
 	}
 	grpc_server_shutdown(c->server);
+	cri_end(&c->cri);
 	if (!c->again) {
 		unlink(c->args->config->socket);
 		keep_drop(c->g.keep, "sock");
@@ -329,6 +330,7 @@ static void handle_recovered(void *data)
 	keep_put(c->g.keep, "sock", fd);
 	c->cri = (struct cri){ .model = c->model, .images = c->g.images, .plug = c->g.plug, .net = c->g.net,
 			       .loop = c->loop, .config = c->config, .version = CRISP_VERSION };
+	cri_begin(&c->cri, c->pool);
 	c->server = grpc_server_new(c->loop, c->pool, fd, cri_methods, &c->cri);
 	loop_lag_reset(c->loop);
 	log_info("ready", "socket", cf->socket, "pods", log_num((long long)c->model->pods.len));

@@ -273,6 +273,8 @@ void container_start_failed(struct container *c, const struct err *e)
 	}
 	if (!c->finished_ns)
 		c->finished_ns = clock_real_ns();
+	if (c->state == CONTAINER_STATE_EXITED)
+		event_container(c, c->state);	/* told already, but not of this */
 	container_set_state(c, CONTAINER_STATE_EXITED);
 }
 

@@ -119,6 +119,7 @@ void pod_forget(struct pod *p)
 	map_del(&p->model->pods, &p->by_id);
 	map_del(&p->model->pod_names, &p->by_name);
 	list_del(&p->link);
+	event_pod_gone(p);
 	loop_child_stop(&p->pause);
 	loop_defer_cancel(&p->claimed);
 	pod_drop_fds(p);
@@ -131,7 +132,9 @@ void pod_set_state(struct pod *p, enum pod_state state)
 		return;
 	log_info("pod", "pod", p->id, "from", pod_states[p->state], "to", pod_states[state], "name",
 		 p->config->metadata->name, "namespace", p->config->metadata->namespace_);
+	enum pod_state from = p->state;
 	p->state = state;
+	event_pod(p, from);
 }
 
 struct pod *model_pod(struct model *m, const char *id)
@@ -216,6 +219,7 @@ void container_forget(struct container *c)
 	map_del(&c->model->container_names, &c->by_name);
 	list_del(&c->link);
 	list_del(&c->in_pod);
+	event_container_gone(c);
 	loop_timer_stop(&c->lost);
 	loop_child_stop(&c->child);
 	loop_defer_cancel(&c->claimed);
@@ -240,7 +244,9 @@ void container_set_state(struct container *c, enum container_state state)
 	log_info("container", "ctr", c->id, "pod", c->pod->id, "from", container_states[c->state], "to",
 		 container_states[state], "name", c->config->metadata->name, "pid",
 		 c->pid ? log_num(c->pid) : NULL);
+	enum container_state from = c->state;
 	c->state = state;
+	event_container(c, from);
 }
 
 struct container *model_container(struct model *m, const char *id)

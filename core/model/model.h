@@ -60,6 +60,18 @@ struct model_ground {
 	const struct oci_host *host;
 };
 
+struct container;
+struct pod;
+
+/* What becomes of a pod (c is NULL) or of a container of it, as far as lists show them. */
+enum model_event {
+	MODEL_EVENT_CREATED,
+	MODEL_EVENT_STARTED,
+	MODEL_EVENT_STOPPED,
+	MODEL_EVENT_DELETED,		/* it is out of every list already */
+};
+typedef void model_event_cb(void *data, enum model_event e, struct pod *p, struct container *c);
+
 struct model {
 	struct model_ground g;
 	struct pool *pool;
@@ -69,6 +81,8 @@ struct model {
 	bool measuring;			/* writable layers, not again before: */
 	int64_t usage_next_ns;		/* CLOCK_MONOTONIC */
 	struct recovery *recovery;	/* while a restart is being taken up */
+	model_event_cb *on_event;
+	void *on_event_data;
 };
 
 /* The states from the network's CRI names; values are our own. */
@@ -206,6 +220,10 @@ void model_recover(struct model *m, void (*done)(void *data), void *data);
 void model_engine_exit(struct model *m, const char *id, const char *exec_id, int wait_status, int64_t at_ns);
 void model_engine_oom(struct model *m, const char *id);
 void model_sandbox_gone(struct model *m, const char *id, const char *reason);
+
+/* From now on cb is told of each event in the midst of it, when the objects are as it leaves them.
+ * It must not change the model. */
+void model_on_event(struct model *m, model_event_cb *cb, void *data);
 
 /* Lookup by full id or a unique prefix of it.  NULL: none.  Removed ones are none. */
 struct pod *model_pod(struct model *m, const char *id);

@@ -26,6 +26,14 @@ const char *container_state_name(enum container_state s);
 char *container_key(struct pool *p, const struct pod *pod, const Cri__ContainerMetadata *md);
 char *container_log_path(struct pool *p, const struct pod *pod, const Cri__ContainerConfig *config);
 
+/* -- events (event.c) -- */
+
+/* The state has changed from this one; the object is about to be forgotten. */
+void event_pod(struct pod *p, enum pod_state from);
+void event_pod_gone(struct pod *p);
+void event_container(struct container *c, enum container_state from);
+void event_container_gone(struct container *c);
+
 /* A shallow error answer for a waiter. */
 void wait_fail(struct model_wait *w, const char *id, struct err *e);
 void wait_done(struct model_wait *w, const char *id);

@@ -1,7 +1,8 @@
 /*
  * rpc SOCKET METHOD [TIMEOUT_MS] < request > response: one call of the CRI with messages in the wire
  * format, for protoc --encode and --decode.  Exit 0; or 1, with "CODE: words" on stderr, CODE
- * being the name of the errno class.
+ * being the name of the errno class.  Of a stream each message is printed as it comes, behind its
+ * length (four bytes, little-endian); who does not read makes it wait.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,6 +30,30 @@ static const ProtobufCMethodDescriptor *find(const char *name, const char **serv
 	return NULL;
 }
 
+static void print_message(const ProtobufCMessage *m, bool framed)
+{
+	size_t len = protobuf_c_message_get_packed_size(m);
+	uint8_t *out = malloc(len + 1);
+	protobuf_c_message_pack(m, out);
+	if (framed) {
+		uint8_t size[4] = { len & 255, len >> 8 & 255, len >> 16 & 255, len >> 24 & 255 };
+		fwrite(size, 1, 4, stdout);
+	}
+	fwrite(out, 1, len, stdout);
+	fflush(stdout);
+	free(out);
+}
+
+static int stream(struct client *c, const char *path, const ProtobufCMessage *request,
+		  const ProtobufCMessageDescriptor *type, struct err *e)
+{
+	ProtobufCMessage *reply;
+	int ret = client_begin(c, path, request, e);
+	while (ret >= 0 && (ret = client_next(c, type, &reply, e)) > 0)
+		print_message(reply, true);
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	const char *service;
@@ -51,18 +76,15 @@ int main(int argc, char **argv)
 	}
 	int ret = client_open(p, argv[1], &c, &e);
 	if (ret == 0) {
+		const char *path = pool_printf(p, "/%s/%s", service, m->name);
 		client_set_timeout(c, argc > 3 ? strtoull(argv[3], NULL, 10) : 240000);
-		ret = client_call(c, pool_printf(p, "/%s/%s", service, m->name), request, m->output, &reply, &e);
+		if (!strncmp(m->name, "Stream", 6) || !strcmp(m->name, "GetContainerEvents"))
+			ret = stream(c, path, request, m->output, &e);
+		else if ((ret = client_call(c, path, request, m->output, &reply, &e)) == 0)
+			print_message(reply, false);
 	}
-	if (ret < 0) {
+	if (ret < 0)
 		fprintf(stderr, "%s: %s\n", strerrorname_np(-ret), err_text(&e));
-	} else {
-		size_t len = protobuf_c_message_get_packed_size(reply);
-		uint8_t *out = malloc(len + 1);
-		protobuf_c_message_pack(reply, out);
-		fwrite(out, 1, len, stdout);
-		free(out);
-	}
 	protobuf_c_message_free_unpacked(request, NULL);
 	buf_free(&in);
 	pool_destroy(p);

@@ -5,7 +5,7 @@ Everything lies in one tmpfs below /run, in mount and network namespaces that th
 (begin() moves it there).  Calls go through t/cri/rpc; messages are dicts here, put on the wire by
 proto/cri.proto itself.
 """
-import atexit, ctypes, glob, hashlib, io, json, os, re, shutil, signal, struct, subprocess, sys, tarfile, threading, time
+import atexit, ctypes, glob, hashlib, io, json, os, re, select, shutil, signal, struct, subprocess, sys, tarfile, threading, time
 
 TOP = os.path.abspath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
@@ -220,6 +220,37 @@ class Call:
         if self.p.returncode:
             raise Failure(err.decode(errors="replace"))
         return unpack(METHODS[self.method][1], out)
+
+
+class Stream(Call):
+    """A streaming call; what is not read here stalls it."""
+    buffer = b""
+
+    def next(self, seconds=WAIT):
+        """The next message; None at the end, or when none has come in time."""
+        end = time.monotonic() + seconds
+        while True:
+            size = int.from_bytes(self.buffer[:4], "little")
+            if len(self.buffer) >= 4 + size and len(self.buffer) >= 4:
+                message, self.buffer = self.buffer[4:4 + size], self.buffer[4 + size:]
+                return unpack(METHODS[self.method][1], message)
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.p.stdout], [], [], left)[0]:
+                return None
+            more = os.read(self.p.stdout.fileno(), 65536)
+            if not more:
+                return None
+            self.buffer += more
+
+    def rest(self):
+        """All that come until the end; a stream that fails is a Failure."""
+        messages = []
+        while (m := self.next()) is not None:
+            messages.append(m)
+        err = self.p.stderr.read()
+        if self.p.wait(WAIT):
+            raise Failure(err.decode(errors="replace"))
+        return messages
 
 
 # -- a place to be --
@@ -447,6 +478,9 @@ class Daemon:
 
     def begin(self, method, request=None, timeout_ms=60000):
         return Call(self, method, request or {}, timeout_ms)
+
+    def stream(self, method, request=None, timeout_ms=0):
+        return Stream(self, method, request or {}, timeout_ms)
 
     def call(self, method, request=None, timeout_ms=60000):
         return self.begin(method, request, timeout_ms).answer()

@@ -1,0 +1,276 @@
+#!/usr/bin/python3
+# One node with four runtime handlers at once: two command lines, gVisor and a containerd shim.  Pods
+# of two containers on each side by side; the core dies under them, and so does what holds them; and
+# an engine whose program goes and comes back.
+import glob, os, shutil, signal, subprocess, sys, threading, time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import grpc
+from node import HOME, TOP, Node, alive, cmdline, cri, done, ok, say, stat_of, until
+
+MIB = 1 << 20
+SECOND = 1.0
+
+
+def runsc():
+    r = subprocess.run(["sh", "-c", 'here=$PWD; . ./components.sh; gvisor_runsc >&2 && echo "$runsc"'],
+                       cwd=f"{TOP}/t/cri", capture_output=True, text=True)
+    if r.returncode:
+        print(f"Bail out! runsc could not be built: {r.stderr[-300:]}")
+        sys.exit(1)
+    return r.stdout.strip()
+
+
+HANDLERS = {
+    "crun": {"engine": "crun"},
+    "runc": {"engine": "runc"},
+    "gvisor": {"engine": "gvisor", "options": {"path": runsc()}, "fallback": "crun"},
+    "shimv2": {"engine": "shimv2"},
+}
+OF_THE_HOST = "crun", "runc", "shimv2"	# its cgroup and pids are the container's
+
+
+def each(what, handlers=HANDLERS):
+    """what(handler) for all of them at once; {handler: result}."""
+    results, errors = {}, []
+
+    def run(h):
+        try:
+            results[h] = what(h)
+        except Exception as e:
+            errors.append(f"{h}: {e}")
+    threads = [threading.Thread(target=run, args=(h,)) for h in handlers]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors:
+        raise AssertionError("; ".join(errors))
+    return results
+
+
+def kill_core():
+    core = node.core()
+    os.kill(core, signal.SIGKILL)
+    node.core(core)
+
+    def answers():
+        try:
+            return node.call("Version")
+        except grpc.RpcError:
+            return None
+    until(answers, "an answer of the new core")
+
+
+def log(ctr):
+    path = node.status(ctr).log_path
+    return "".join(line.split(" ", 3)[3] for line in open(path)) if os.path.exists(path) else ""
+
+
+def numbers(ctr):
+    return [int(line.split()[1]) for line in log(ctr).splitlines() if line.startswith("line ")]
+
+
+def processes(*words):
+    """Those whose command line has all these words."""
+    return [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid() and alive(p) and
+            all(any(w in arg for arg in cmdline(p)) for w in words)]
+
+
+def pod_state(pod):
+    return cri.PodSandboxState.Name(node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state)
+
+
+def within(what, why):
+    """Does it become true within a second?  How long that took is said."""
+    began = time.monotonic()
+    while not what() and time.monotonic() - began < SECOND:
+        time.sleep(0.01)
+    took = time.monotonic() - began
+    say(f"{why}: {took * 1000:.0f} ms")
+    return took < SECOND
+
+
+def limit_of(h, pod_name, ctr):
+    found = glob.glob(f"/sys/fs/cgroup/memory{node.cgroup}/pods/{pod_name}/{ctr}/memory.limit_in_bytes") + \
+        glob.glob(f"/sys/fs/cgroup{node.cgroup}/pods/{pod_name}/{ctr}/memory.max")
+    return open(found[0]).read().strip() if found else None
+
+
+COUNTS = "i=0; while [ ! -e /tmp/end ]; do echo line $i; i=$((i+1)); usleep 20000; done; exit 42"
+LISTENS = "echo ready; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done"
+
+
+def up(h, name="pod"):
+    pod = node.run(f"{name}-{h}", h)
+    return pod, node.started(pod, "a", "sh", "-c", COUNTS), node.started(pod, "b", "sh", "-c", LISTENS)
+
+
+def snapshot():
+    each(lambda h: node.down(up(h, "warm")[0]))
+    return node.leakcheck("snapshot", "--mark", f"{HOME}/config.yaml", "--mark", f"{node.state}/engines", "--dir", node.state,
+                          "--dir", node.root, "--netns", node.netns_prefix, "--link", node.bridge[:-1], "--cgroup", node.cgroup,
+                          "--nft", node.bridge[:-1])
+
+
+def ready():
+    return {h.name for h in node.call("Status").runtime_handlers}
+
+
+shutil.copy("/usr/bin/crun", f"{HOME}/crun")
+node = Node({**HANDLERS, "copy": {"engine": "crun", "options": {"path": f"{HOME}/crun"}}}).start().load()
+ok(ready() == {"", "copy", *HANDLERS}, "all handlers are ready", ready())
+ok(snapshot() == "", "what there is")
+
+# -- side by side --
+
+pods = each(up)
+for h, (pod, a, b) in pods.items():
+    st = node.call("PodSandboxStatus", pod_sandbox_id=pod).status
+    ok(st.runtime_handler == h and pod_state(pod) == "SANDBOX_READY" and
+       node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING", f"{h}: a pod of two containers runs", st)
+ok(len({st.network.ip for st in (node.call("PodSandboxStatus", pod_sandbox_id=p).status for p, _, _ in pods.values())}) == 4,
+   "each with an address of its own")
+for h, (pod, a, b) in pods.items():
+    got = node.exec(b, "sh", "-c", "echo one; echo two >&2; exit 5")
+    ok((got.exit_code, got.stdout, got.stderr) == (5, b"one\n", b"two\n"), f"{h}: exec has output and exit code", got)
+    ok(until(lambda: len(numbers(a)) > 3 and log(b), "the logs") and log(b) == "ready\n", f"{h}: logs", repr((log(a)[:100], log(b))))
+    s = until(lambda: (s := node.call("ContainerStats", container_id=a).stats).memory.working_set_bytes.value and
+              s.cpu.usage_core_nano_seconds.value and s, "stats")
+    ok(s.cpu.usage_core_nano_seconds.value and s.memory.working_set_bytes.value, f"{h}: stats", s)
+    code, words = "OK", ""
+    try:
+        node.call("UpdateContainerResources", container_id=b, linux={"memory_limit_in_bytes": 64 * MIB})
+    except grpc.RpcError as e:
+        code, words = e.code().name, e.details()
+    if h in OF_THE_HOST:
+        ok(code == "OK" and limit_of(h, f"pod-{h}", b) == str(64 * MIB), f"{h}: update", (words, limit_of(h, f"pod-{h}", b)))
+    else:	# a guest's limits are the pod's
+        ok(code == "UNIMPLEMENTED" and f"{h}: update: " in words, f"{h}: has no update, and says so", (code, words))
+
+# -- the core dies --
+
+was = {h: (len(numbers(a)), node.pid(a), node.pid(b)) for h, (pod, a, b) in pods.items()}
+kill_core()
+for h, (pod, a, b) in pods.items():
+    ok(pod_state(pod) == "SANDBOX_READY" and node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING" and
+       (node.pid(a), node.pid(b)) == was[h][1:], f"{h}: the core dies, pod and containers are the same", was[h])
+    ok(until(lambda: len(numbers(a)) > was[h][0], "a line"), f"{h}: its log goes on")
+    ok(node.exec(b, "echo", "again").stdout == b"again\n", f"{h}: exec")
+    ok(len(node.call("ListContainers", filter={"pod_sandbox_id": pod}).containers) == 2, f"{h}: both are listed")
+for h, (pod, a, b) in pods.items():
+    node.refused("ExecSync", container_id=a, cmd=["touch", "/tmp/end"], timeout=30)	# or killed with it: all the same
+for h, (pod, a, b) in pods.items():
+    st, seen = node.wait_exit(a), numbers(a)
+    ok((st.exit_code, st.reason) == (42, "Error"), f"{h}: the exit code is right", st)
+    ok(set(seen) == set(range(max(seen) + 1)), f"{h}: no line is lost", (len(seen), max(seen)))
+    node.call("StopContainer", container_id=b, timeout=20)
+    st = node.status(b)
+    ok(st.exit_code == 3 and log(b) == "ready\nbye\n", f"{h}: a stop lets it end by itself", (st, log(b)))
+    node.call("RemoveContainer", container_id=a)
+    ok(a not in node.ctrs() and b in node.ctrs(), f"{h}: one of them is removed")
+
+# ends that no core sees, in all at once
+ctrs = each(lambda h: node.started(pods[h][0], "gap", "sh", "-c", "sleep 1; exit 9"))
+os.kill(node.core(), signal.SIGSTOP)
+time.sleep(2.5)
+kill_core()
+for h, c in ctrs.items():
+    st = node.wait_exit(c)
+    ok((st.exit_code, st.reason) == (9, "Error"), f"{h}: an exit while no core lives has its code", st)
+
+# -- out of memory --
+
+HOG = "while [ ! -e /tmp/go ]; do usleep 50000; done; exec busybox tail /dev/zero"
+
+
+def hog(h):
+    config = node.ctr_config("hog", "sh", "-c", HOG)
+    if h in OF_THE_HOST:
+        config["linux"]["resources"] = {"memory_limit_in_bytes": 16 * MIB}
+    pod = node.run(f"oom-{h}", h)
+    c = node.call("CreateContainer", pod_sandbox_id=pod, config=config, sandbox_config={}).container_id
+    node.call("StartContainer", container_id=c)
+    if h not in OF_THE_HOST:	# the guest is in the pod's cgroup, whose limit is the kubelet's to set
+        for path, value in (f"/sys/fs/cgroup/memory{node.cgroup}/pods/oom-{h}/memory.limit_in_bytes", 150 * MIB), \
+                           (f"/sys/fs/cgroup{node.cgroup}/pods/oom-{h}/memory.max", 150 * MIB):
+            if os.path.exists(path):
+                open(path, "w").write(str(value))
+    node.refused("ExecSync", container_id=c, cmd=["touch", "/tmp/go"], timeout=30)	# it may be killed with it
+    return pod, node.wait_exit(c)
+
+
+for h, (pod, st) in each(hog).items():
+    ok((st.exit_code, st.reason) == (137, "OOMKilled"), f"{h}: out of memory", st)
+    node.down(pod)
+
+# -- what holds a pod dies --
+
+down = each(lambda h: up(h, "dies"))
+pod, a, b = down["crun"]
+os.kill(node.pid(a), signal.SIGKILL)
+ok(within(lambda: node.state_of(a) == "CONTAINER_EXITED", "a killed container") and node.status(a).exit_code == 137,
+   "a container is killed: its state within a second", node.status(a))
+
+pod, a, b = down["shimv2"]
+shim = processes("-namespace", pod)
+ok(len(shim) == 1, "shimv2: a shim for the pod", shim)
+pids = [node.pid(a), node.pid(b)]
+os.kill(shim[0], signal.SIGKILL)
+ok(within(lambda: pod_state(pod) == "SANDBOX_NOTREADY" and node.state_of(a) == node.state_of(b) == "CONTAINER_EXITED",
+          "a killed shim"), "the shim is killed: the pod's state within a second", (pod_state(pod), node.state_of(a)))
+ok(not any(map(alive, pids)), "and nothing of it runs on")
+
+pod, a, b = down["gvisor"]
+gofer = processes("runsc-gofer", a)
+ok(len(gofer) == 1, "gvisor: a gofer for each container", gofer)
+os.kill(gofer[0], signal.SIGKILL)
+ok(within(lambda: node.state_of(a) == "CONTAINER_EXITED", "a killed gofer"),
+   "a gofer is killed: its container has ended within a second", node.state_of(a))
+ok(pod_state(pod) == "SANDBOX_READY" and node.exec(b, "echo", "fine").stdout == b"fine\n", "the other goes on")
+sentry = processes("runsc-sandbox", pod)
+ok(len(sentry) == 1, "gvisor: a sandbox for the pod", sentry)
+os.kill(sentry[0], signal.SIGKILL)
+ok(within(lambda: pod_state(pod) == "SANDBOX_NOTREADY" and node.state_of(b) == "CONTAINER_EXITED", "a killed sandbox"),
+   "the sandbox is killed: the pod's state within a second", (pod_state(pod), node.state_of(b)))
+
+pod, a, b = down["runc"]
+ok(pod_state(pod) == "SANDBOX_READY" and node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING",
+   "runc: the pod beside them does not notice")
+
+# -- a pod that the sandbox can't have --
+
+pod = node.run("host", "gvisor", hostname="", namespaces={"network": "NODE", "pid": "CONTAINER", "ipc": "POD"})
+st = node.call("PodSandboxStatus", pod_sandbox_id=pod, verbose=True)
+ok(st.status.runtime_handler == "crun" and '"askedHandler":"gvisor"' in st.info["info"] and '"hostNetwork"' in st.info["info"],
+   "a pod on the host's network goes to the fallback, and says so", st)
+c = node.started(pod, "c", "sh", "-c", "ls -d /sys/class/net/" + node.bridge,
+                 namespaces={"network": "NODE", "pid": "CONTAINER", "ipc": "POD"})
+ok(node.wait_exit(c).exit_code == 0, "and sees it", log(c))
+
+# -- an engine whose program goes, and comes back --
+
+pod = node.run("copy", "copy")
+ctr = node.started(pod, "c", "sleep", "1000")
+os.rename(f"{HOME}/crun", f"{HOME}/crun.gone")
+code, words = node.refused("CreateContainer", **node.create_request(pod, "d", "true"))
+ok(code != "OK" and f"{HOME}/crun" in words, "its program is gone: the first to ask is told", words)
+ok(until(lambda: "copy" not in ready(), "the probe") and ready() == {"", *HANDLERS}, "its handler is not ready, all others are", ready())
+code, words = node.refused("RunPodSandbox", config=node.pod_config("copy2"), runtime_handler="copy")
+ok(code == "UNAVAILABLE" and f"{HOME}/crun" in words, "the next one hears why", (code, words))
+ok(node.state_of(ctr) == "CONTAINER_RUNNING", "what runs, runs")
+os.rename(f"{HOME}/crun.gone", f"{HOME}/crun")
+ok(until(lambda: "copy" in ready(), "the probe"), "it is back: the handler is ready again")
+ok(node.exec(ctr, "echo", "x").stdout == b"x\n" and node.create(pod, "d", "true"), "and works")
+
+# -- the end of all --
+
+everything = list(node.pods())
+each(lambda pod: node.down(pod), everything)
+ok(not node.pods() and not node.ctrs(), "all can be removed")
+left = node.leaks()
+ok(left == "", "nothing is left", left)
+if os.environ.get("KEEP_LOG"):
+    subprocess.run(["cp", node.log, os.environ["KEEP_LOG"]])
+ok(node.stop() == 0, "the end")
+done()

@@ -2,7 +2,7 @@
  * The core's life: take over from the keeper, stand everything up, recover, listen, serve,
  * leave.
  *
- *	take over ▶ ground ▶ template namespace ▶ handlers settle ▶ recover ▶ listen ▶ ready
+ *	take over ▶ ground ▶ template namespace ▶ handlers settle ▶ recover ▶ test engines ▶ listen ▶ ready
  */
 #include "core/main/core.h"
 
@@ -61,6 +61,7 @@ struct core {
 	bool recovered, again;
 	struct loop_signal sigterm, sigint, sighup, sigusr2;
 	int listen_fd;			/* of an earlier core; -1: none */
+	struct loop_defer test_again;
 	struct loop_timer leaving, trim;
 };
 
@@ -105,6 +106,19 @@ static void handle_leave(struct loop_signal *s, int signo)
 	loop_timer_start(&c->leaving, c->loop, c->pool, LEAVE_MS, 0, handle_left, c);
 }
 
+static void handle_test_again(struct loop_defer *d)
+{
+	struct core *c = d->data;
+	model_test_userns(c->model, NULL, NULL);
+}
+
+/* A handler has become ready, or an operator has put right what kept one from it. */
+static void test_again(struct core *c)
+{
+	if (c->server)
+		loop_defer(c->loop, &c->test_again, handle_test_again, c);
+}
+
 static void reload(struct core *c, struct pool *p, const struct config *fresh)
 {
 	struct pool *was = c->config_pool;
@@ -114,6 +128,7 @@ static void reload(struct core *c, struct pool *p, const struct config *fresh)
 	log_set_level((enum log_level)c->config->log_level);
 	model_reload(c->model, c->config);
 	handlers_apply(c->g.plug, c->config);
+	test_again(c);
 	if (was)
 		pool_destroy(was);
 }
@@ -239,6 +254,11 @@ static void handle_sandbox_gone(void *data, const char *id, const char *reason)
 	model_sandbox_gone(c->model, id, reason);
 }
 
+static void handle_handler(void *data, const char *name)
+{
+	test_again(data);
+}
+
 static int open_images(struct core *c, struct err *e)
 {
 	const struct config *cf = c->args->config;
@@ -257,6 +277,7 @@ static void open_plugins(struct core *c)
 {
 	static const struct plug_events events = {
 		.exited = handle_engine_exit, .oom = handle_engine_oom, .sandbox_gone = handle_sandbox_gone,
+		.handler = handle_handler,
 	};
 	const struct config *cf = c->args->config;
 	struct plug_options po = { .engine_dir = cf->engine_dir, .libexec_dir = cf->libexec_dir,
@@ -310,13 +331,12 @@ static int open_ground(struct core *c, struct err *e)
 
 /* -- the way up -- */
 
-static void handle_recovered(void *data)
+static void listen_now(void *data)
 {
 	struct core *c = data;
 	struct err e = { 0 };
 	const struct config *cf = c->args->config;
 	int fd = c->listen_fd;
-	c->recovered = true;
 	if (fd >= 0 && !sock_is_at(fd, cf->socket)) {
 		close(fd);
 		fd = -1;
@@ -337,6 +357,14 @@ static void handle_recovered(void *data)
 	notify_ready_fd(&c->ready_fd);
 	keep_drop(c->g.keep, KEEP_KEY_READY);
 	notify_systemd("READY=1");
+}
+
+/* Whoever asks for the node's status is told what it can, from the first time on. */
+static void handle_recovered(void *data)
+{
+	struct core *c = data;
+	c->recovered = true;
+	model_test_userns(c->model, listen_now, c);
 }
 
 static void handle_network_settled(void *data)

@@ -216,6 +216,13 @@ void model_reload(struct model *m, const struct config *config);
  * may open, perhaps at once. */
 void model_recover(struct model *m, void (*done)(void *data), void *data);
 
+/*
+ * Find out which engines run containers in user namespaces here, by running one with each that
+ * claims to and of which it is not known (userns_test.c).  done (may be NULL) comes once, when all
+ * is known, or when it takes too long; the rest becomes known later.
+ */
+void model_test_userns(struct model *m, void (*done)(void *data), void *data);
+
 /* What engines tell. */
 void model_engine_exit(struct model *m, const char *id, const char *exec_id, int wait_status, int64_t at_ns);
 void model_engine_oom(struct model *m, const char *id);

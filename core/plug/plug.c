@@ -92,8 +92,9 @@ static void set_caps(struct handler *h, uint64_t caps)
 {
 	h->pub.caps = caps;
 	h->pub.rro = caps & CRISP_CAP_RRO_MOUNTS;
-	h->pub.userns = caps & CRISP_CAP_USERNS;
-	h->pub.no_userns = h->pub.userns ? "" : "its engine has none";
+	h->pub.userns &= !!(caps & CRISP_CAP_USERNS);
+	if (!h->pub.userns)
+		h->pub.no_userns = caps & CRISP_CAP_USERNS ? "not known yet" : "its engine has none";
 }
 
 static void handle_probed(void *data, int ret, const struct crisp_result *r, const struct err *e)
@@ -110,6 +111,21 @@ static void handle_probed(void *data, int ret, const struct crisp_result *r, con
 	if (r->version && strcmp(r->version, h->pub.version))
 		h->pub.version = pool_strdup(h->plug->pool, r->version);
 	set_state(h, PLUG_STATE_READY, "");
+}
+
+bool plug_handler_userns_due(struct plug_handler *pub)
+{
+	if (!pub->ready || pub->userns || pub->userns_asked || !plug_can(pub, CRISP_CAP_USERNS))
+		return false;
+	pub->userns_asked = true;
+	return true;
+}
+
+void plug_handler_userns(struct plug_handler *pub, bool works, const char *why_not)
+{
+	pub->userns_asked = false;
+	pub->userns = works;
+	pub->no_userns = works ? "" : pool_strdup(inner(pub)->plug->pool, why_not);
 }
 
 void plug_handler_probe(struct plug_handler *pub)

@@ -78,6 +78,7 @@ struct plug_handler {
 	const char *reason;		/* why not; never NULL, "" when ready */
 	uint64_t caps;			/* CRISP_CAP_*; as the plugin claims until probed */
 	bool rro, userns;		/* for RuntimeHandlerFeatures */
+	bool userns_asked;		/* somebody is finding out */
 	const char *no_userns;		/* why not userns; never NULL, "" when it is */
 	const char *version;		/* of the engine's program; "" until known */
 	const char *plugin_version;
@@ -106,6 +107,10 @@ void plug_handler_drop(struct plug_handler *h);
 void plug_handler_limit(struct plug_handler *h, unsigned max_parallel);
 /* Look again whether the engine works; nothing happens while a probe is under way. */
 void plug_handler_probe(struct plug_handler *h);
+/* True for a ready handler whose engine claims user namespaces while nobody knows if they work: the
+ * caller finds out and says so.  Until then they do not. */
+bool plug_handler_userns_due(struct plug_handler *h);
+void plug_handler_userns(struct plug_handler *h, bool works, const char *why_not);
 /* Call cb once, when no handler is LOADING any more (at the end of this pass if none is). */
 void plug_when_settled(struct plug *pl, void (*cb)(void *data), void *data);
 

@@ -10,6 +10,7 @@ TOP = os.path.abspath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 TAG = f"nt{os.getpid()}"
 HOME = tempfile.mkdtemp(prefix=f"crisp-{TAG}.")
+os.chmod(HOME, 0o711)	# as folders on the way to a node's state are: roots of user namespaces go it, too
 IMAGE = "localhost/busybox:1"
 TOOLS = "sh sleep usleep cat ls touch kill id readlink true echo wc chroot mkdir mount umount nsenter".split()
 WAIT = 60	# seconds that something may take which takes milliseconds

@@ -40,7 +40,6 @@ def ids_of(pid):
 
 
 node = Node().start().load()
-os.chmod(HOME, 0o711)	# as folders on the way to a node's state are
 for engine in "crun", "runc":	# what is made with the first such pod stays
     warm = node.run(f"warm-{engine}", engine, namespaces=spaces(FIRST, pid="POD"))
     node.started(warm, "warm", "sleep", "1000", namespaces=spaces(FIRST, pid="POD"), mounts=[volume("/v", HOME, FIRST)])

@@ -22,7 +22,7 @@ struct box {
 	int fd;			/* -1: it is dead */
 	struct crisp_watch *watch;
 	unsigned last_tag;
-	bool going;		/* it was told to leave */
+	bool stopped, going;		/* it was told to leave */
 };
 
 static struct box *box_find(struct crisp_instance *i, const char *id)
@@ -107,6 +107,10 @@ static void answer(struct act *a, const char *text)
 	sscanf(text, "%u %d %d %lld", &r.status, &pid, &r.wait_status, &at);
 	r.guest_pid = (uint32_t)pid;
 	r.exited_at_ns = at;
+	if (a->op == FAKE_STATS || a->op == FAKE_PIDS) {
+		r.data = a->op == FAKE_PIDS ? "[]" : "{}";
+		r.data_len = 2;
+	}
 	if ((a->op == FAKE_CREATE || a->op == FAKE_EXEC || a->op == FAKE_ATTACH) &&
 	    !ctr_find(a->inst, a->id, a->exec_id))
 		ctr_add(a->inst, a->id, a->exec_id, a->sandbox, 0, 0);
@@ -312,10 +316,13 @@ static void sandbox_act(struct act *a, struct box *b)
 		else
 			act_fail(a, -ENOENT, "no such sandbox");
 	} else if (a->op == FAKE_SANDBOX_STOP) {
+		b->stopped = true;
 		if (b->fd < 0)
 			act_ok(a);
 		else
 			ask_simple(a, b);
+	} else if (b->fd >= 0 && !b->stopped && !(a->flags & CRISP_ARG_FORCE)) {
+		act_fail(a, -EBUSY, "sandbox is running");
 	} else if (b->fd >= 0 && !b->going) {
 		b->going = true;	/* its end is the answer */
 		ask_simple(a, b);

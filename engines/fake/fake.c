@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <yajl/yajl_tree.h>
+
 #include "engines/fake/fake.h"
 
 static const struct crisp_engine engine;
@@ -333,9 +335,14 @@ static int fake_create(struct crisp_instance *i, struct crisp_req *r,
 	a->sandbox = copy(args->sandbox_id);
 	a->bundle = copy(args->bundle);
 	a->cgroup = copy(args->cgroup_path);
-	/* A container without a readable command waits for its end. */
-	if (args->bundle)
-		args_of_bundle(args->bundle, a->argv, &a->terminal);
+	/* A container without a command waits for its end; there is nothing below /no. */
+	if (args->bundle && args_of_bundle(args->bundle, a->argv, &a->terminal) < 0) {
+		a->rule.code = EINVAL;
+		snprintf(a->rule.msg, sizeof(a->rule.msg), "config.json can't be read");
+	} else if (a->argv[0] && !strncmp(a->argv[0], "/no/", 4)) {
+		a->rule.code = EINVAL;
+		snprintf(a->rule.msg, sizeof(a->rule.msg), "%.100s: there is no such program", a->argv[0]);
+	}
 	take_stdio(a, args->stdio);
 	a->rootfs = i->mount ? args->rootfs : NULL;
 	if (a->rootfs && a->rule.delay_ms)
@@ -383,7 +390,14 @@ static int fake_resize(struct crisp_instance *i, struct crisp_req *r,
 static int fake_update(struct crisp_instance *i, struct crisp_req *r,
 		       const struct crisp_update_args *args)
 {
-	return act_start(act_new(i, r, FAKE_UPDATE, head(args)));
+	struct act *a = act_new(i, r, FAKE_UPDATE, head(args));
+	yajl_val v = args->resources_json ? yajl_tree_parse(args->resources_json, NULL, 0) : NULL;
+	if (args->resources_json && !v) {
+		a->rule.code = EINVAL;
+		snprintf(a->rule.msg, sizeof(a->rule.msg), "the limits are no JSON");
+	}
+	yajl_tree_free(v);
+	return act_start(a);
 }
 
 static void fake_cancel(struct crisp_instance *i, struct crisp_req *r)

@@ -88,7 +88,7 @@ struct act {
 int script_read(struct crisp_instance *i, const char *options, char *msg, uint32_t msg_cap);
 /* Merge the rules that apply to op now, and wear them out. */
 struct rule script_apply(struct script *s, enum fake_op op, const char *id);
-/* process.args of config.json in bundle, or of process JSON; into argv, at most ARGV_MAX. */
+/* process.args of config.json in bundle (none: 0 all the same), or of process JSON; into argv, at most ARGV_MAX. */
 int args_of_bundle(const char *bundle, char **argv, bool *terminal);
 int args_of_process(const char *json, char **argv, bool *terminal);
 

@@ -16,6 +16,7 @@
  *	lines N MS			numbered lines, MS apart, then end
  *	cat				stdin to stdout
  *	deaf				ignore SIGTERM, say "deaf", wait
+ *	sh ARGS...			the host's shell, in the host
  *	none, or anything else		wait for a signal; as an exec: it can't be executed
  */
 #include <errno.h>
@@ -92,7 +93,7 @@ bool run_knows(const char *word)
 {
 	static const char *const known[] = {
 		"exit", "true",	 "false", "sleep", "after", "echo",
-		"err",	"lines", "cat",	  "deaf",  NULL,
+		"err",	"lines", "cat",	  "deaf",  "sh",    NULL,
 	};
 	for (int i = 0; word && known[i]; i++)
 		if (!strcmp(base(word), known[i]))
@@ -119,6 +120,10 @@ int run_words(char **w)
 		return nap(number(w[1]) * 1000), 0;
 	if (!strcmp(verb, "after"))
 		return nap(number(w[1])), (int)(w[1] ? number(w[2]) : 0);
+	if (!strcmp(verb, "sh")) {
+		execv("/bin/sh", w);
+		return 127;
+	}
 	if (!strcmp(verb, "deaf")) {
 		signal(SIGTERM, SIG_IGN);
 		say(1, w);

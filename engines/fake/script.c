@@ -241,7 +241,9 @@ int args_of_bundle(const char *bundle, char **argv, bool *terminal)
 	buf[len] = 0;
 	yajl_val root = yajl_tree_parse(buf, NULL, 0);
 	free(buf);
-	int ret = take_args(get(root, "process"), argv, terminal);
+	bool is_spec = YAJL_IS_OBJECT(root);
+	if (is_spec)
+		take_args(get(root, "process"), argv, terminal);
 	yajl_tree_free(root);
-	return ret;
+	return is_spec ? 0 : -EINVAL;
 }

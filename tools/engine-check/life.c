@@ -1,0 +1,410 @@
+/* Sections with real containers: their life, their ends, many at once, the death of the host. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/pool.h"
+#include "core/loop/loop.h"
+#include "tools/engine-check/check.h"
+
+enum { END_MS = 10000, MANY = 20 };
+
+#define LOOP "while :; do sleep 0.05; done"
+
+/* A process that was killed by signo, as engines tell it that have no wait status. */
+static bool killed_by(const struct end *e, int signo)
+{
+	return e && (!e->known || (WIFSIGNALED(e->wait_status) && WTERMSIG(e->wait_status) == signo) ||
+		     (WIFEXITED(e->wait_status) && WEXITSTATUS(e->wait_status) == 128 + signo));
+}
+
+static bool exited_with(const struct end *e, int code)
+{
+	return e && e->known && WIFEXITED(e->wait_status) && WEXITSTATUS(e->wait_status) == code;
+}
+
+static const char *colon(const struct answer *a)
+{
+	return *a->msg ? pool_printf(bench.pool, ": %s", a->msg) : "";
+}
+
+static void delete_all(struct plug_handler *h, struct ctr *c)
+{
+	struct answer a = bench_id(h, PLUG_OP_DELETE, c->id, CRISP_ARG_FORCE);
+	check(a.ret == 0, "container %s is deleted by force%s", c->id, colon(&a));
+	bench_end(c->id, NULL, plug_can(h, CRISP_CAP_EXIT_BY_ENGINE) || !c->pid ? 0 : END_MS);
+	ctr_close(c);
+}
+
+/* A section's handler, once the engine is ready. */
+static struct plug_handler *ready_handler(void)
+{
+	struct plug_handler *h = bench_handler("check", opt.json);
+	return check(h->ready, "the engine is ready%s%s", h->ready ? "" : ": ", h->reason) ? h : NULL;
+}
+
+/* -- one life -- */
+
+static void refuse_gone(struct plug_handler *h, struct ctr *c)
+{
+	struct answer a = bench_id(h, PLUG_OP_DELETE, c->id, 0);
+	check(a.ret == -ENOENT, "deleting it again is -ENOENT (%d%s)", a.ret, colon(&a));
+	a = bench_id(h, PLUG_OP_DELETE, c->id, CRISP_ARG_FORCE);
+	check(a.ret == 0 || a.ret == -ENOENT, "by force it is 0 or -ENOENT (%d%s)", a.ret, colon(&a));
+	a = bench_ask(h, PLUG_OP_START, &(struct crisp_start_args){ .id = c->id });
+	check(a.ret < 0, "starting what is gone fails%s", colon(&a));
+	if (plug_has(h, PLUG_OP_KILL)) {
+		a = ctr_kill(h, c, SIGTERM);
+		check(a.ret == -ENOENT || a.ret == -ESRCH, "killing what is gone is -ENOENT (%d%s)", a.ret, colon(&a));
+	}
+	if (plug_has(h, PLUG_OP_EXEC)) {
+		a = bench_ask(h, PLUG_OP_EXEC, &(struct crisp_exec_args){ .id = c->id, .exec_id = "e",
+			      .process_json = "{\"cwd\":\"/\",\"args\":[\"/bin/true\"],\"user\":{\"uid\":0,\"gid\":0}}" });
+		check(a.ret < 0, "exec in what is gone fails%s", colon(&a));
+	}
+}
+
+static void one_life(struct plug_handler *h, struct pod *p)
+{
+	struct ctr c;
+	if (!ctr_lay(h, &c, p, "life", "echo hello; exit 42"))
+		return;
+	struct answer a = ctr_create(h, &c);
+	if (!check(a.ret == 0, "create%s", colon(&a)))
+		return;
+	bool by_pid = !plug_can(h, CRISP_CAP_EXIT_BY_ENGINE) || a.exit_source == CRISP_EXIT_BY_PID;
+	if (by_pid)
+		check(a.pid > 1, "create names a process whose end is the container's");
+	check(!*ctr_output(&c, NULL, 100) && !bench_ends("life", NULL), "nothing runs before start");
+	struct ctr again = c;
+	again.childs[0] = again.childs[1] = again.out = 0;
+	again.stdio.in = again.stdio.out = again.stdio.err = 0;
+	a = ctr_create(h, &again);
+	check(a.ret < 0, "the same id again is refused%s", colon(&a));
+	a = ctr_start(h, &c);
+	check(a.ret == 0, "start, after that attempt%s", colon(&a));
+	check(!strcmp(ctr_output(&c, "hello\n", END_MS), "hello\n"), "its output arrives whole");
+	struct end *e = bench_end("life", NULL, END_MS);
+	check(exited_with(e, 42), "its exit code is told: 42 (%s)", !e ? "nothing was told" : !e->known ? "unknown" :
+	      pool_printf(bench.pool, "wait status 0x%x", e->wait_status));
+	if (plug_has(h, PLUG_OP_KILL)) {
+		a = ctr_kill(h, &c, SIGTERM);
+		check(a.ret == -ESRCH || a.ret == 0, "killing what has ended is -ESRCH or 0 (%d%s)", a.ret, colon(&a));
+	}
+	a = bench_ask(h, PLUG_OP_START, &(struct crisp_start_args){ .id = "life" });
+	check(a.ret < 0, "starting what has ended fails%s", colon(&a));
+	a = bench_id(h, PLUG_OP_DELETE, "life", 0);
+	check(a.ret == 0, "delete%s", colon(&a));
+	refuse_gone(h, &c);
+	bench_wait_ms(100);
+	check(bench_ends("life", NULL) == 1, "its end is told once");
+	ctr_close(&c);
+}
+
+static void violent_ends(struct plug_handler *h, struct pod *p)
+{
+	struct ctr c;
+	if (ctr_run(h, &c, p, "killed", "echo up; " LOOP)) {
+		ctr_output(&c, "up\n", END_MS);
+		struct answer a = bench_id(h, PLUG_OP_DELETE, "killed", 0);
+		check(a.ret < 0, "deleting what runs is refused without force%s", colon(&a));
+		check(!bench_ends("killed", NULL), "and it goes on");
+		a = ctr_kill(h, &c, SIGKILL);
+		check(a.ret == 0, "kill%s", colon(&a));
+		check(killed_by(bench_end("killed", NULL, END_MS), SIGKILL), "its end by signal 9 is told");
+		a = bench_id(h, PLUG_OP_DELETE, "killed", 0);
+		check(a.ret == 0, "delete%s", colon(&a));
+		ctr_close(&c);
+	}
+	if (ctr_lay(h, &c, p, "early", "echo never")) {
+		struct answer a = ctr_create(h, &c);
+		check(a.ret == 0, "another is created%s", colon(&a));
+		a = ctr_kill(h, &c, SIGKILL);
+		check(a.ret == 0, "and killed before its start%s", colon(&a));
+		check(bench_end("early", NULL, END_MS), "its end is told");
+		delete_all(h, &c);
+	}
+	if (ctr_run(h, &c, p, "forced", LOOP)) {
+		delete_all(h, &c);
+		check(killed_by(bench_end("forced", NULL, END_MS), SIGKILL) ||
+			      plug_can(h, CRISP_CAP_EXIT_BY_ENGINE),
+		      "force has killed what ran");
+	}
+}
+
+void section_life(void)
+{
+	struct pod p;
+	struct plug_handler *h = ready_handler();
+	if (!h || !pod_up(h, &p, "pod-life"))
+		return;
+	one_life(h, &p);
+	violent_ends(h, &p);
+	pod_down(h, &p);
+	check_nothing_left();
+}
+
+/* -- what is done to one that runs -- */
+
+static void check_execs(struct plug_handler *h, struct ctr *c)
+{
+	struct answer a = ctr_exec(h, c, "e1", "[\"/bin/sh\",\"-c\",\"echo from exec; exit 9\"]");
+	if (!check(a.ret == 0, "exec%s", colon(&a)))
+		return;
+	check(exited_with(bench_end(c->id, "e1", END_MS), 9), "its exit code is told: 9");
+	check(!strcmp(a.data, "from exec\n"), "its output arrives (\"%s\")", a.data);
+	if (plug_has(h, PLUG_OP_EXEC_DELETE)) {
+		struct crisp_args args = { .id = c->id, .exec_id = "e1" };
+		a = bench_ask(h, PLUG_OP_EXEC_DELETE, &args);
+		check(a.ret == 0, "exec_delete%s", colon(&a));
+	}
+	a = ctr_exec(h, c, "e2", "[\"/no/such/program\"]");
+	check(a.ret < 0 && !bench_ends(c->id, "e2"), "exec of no program is an error and no exit%s", colon(&a));
+	check(!bench_ends(c->id, NULL), "the container is none the worse");
+}
+
+static void check_pause(struct plug_handler *h, struct ctr *c)
+{
+	for (int i = 0; i < 2; i++) {
+		struct answer a = bench_id(h, PLUG_OP_PAUSE, c->id, 0);
+		check(a.ret == 0, "pause%s%s", i ? ", of what is paused" : "", colon(&a));
+	}
+	for (int i = 0; i < 2; i++) {
+		struct answer a = bench_id(h, PLUG_OP_RESUME, c->id, 0);
+		check(a.ret == 0, "resume%s%s", i ? ", of what runs" : "", colon(&a));
+	}
+}
+
+/* data is JSON of this kind. */
+static void check_json(const struct answer *a, const char *what, bool array)
+{
+	const struct json *j = NULL;
+	struct err e = { 0 };
+	check(a->ret == 0 && json_parse(bench.pool, a->data, a->data_len, &j, &e) == 0 &&
+		      (array ? json_is_array(j) : json_is_object(j)),
+	      "%s gives a JSON %s%s%s", what, array ? "array" : "object", colon(a), e.code ? e.msg : "");
+}
+
+void section_processes(void)
+{
+	struct pod p;
+	struct ctr c;
+	struct plug_handler *h = ready_handler();
+	if (!h || !pod_up(h, &p, "pod-proc"))
+		return;
+	if (ctr_run(h, &c, &p, "proc", "echo up; " LOOP)) {
+		ctr_output(&c, "up\n", END_MS);
+		if (plug_has(h, PLUG_OP_EXEC))
+			check_execs(h, &c);
+		struct crisp_update_args up = { .id = "proc", .resources_json = "{\"cpu\":{\"shares\":512}}" };
+		if (plug_has(h, PLUG_OP_UPDATE)) {
+			struct answer a = bench_ask(h, PLUG_OP_UPDATE, &up);
+			check(a.ret == 0 || a.ret == -ENOSYS, "update%s", colon(&a));
+		}
+		if (plug_has(h, PLUG_OP_STATS)) {
+			struct answer a = bench_id(h, PLUG_OP_STATS, "proc", 0);
+			check_json(&a, "stats", false);
+		}
+		if (plug_has(h, PLUG_OP_PIDS)) {
+			struct answer a = bench_id(h, PLUG_OP_PIDS, "proc", 0);
+			check_json(&a, "pids", true);
+		}
+		if (plug_has(h, PLUG_OP_PAUSE) && plug_has(h, PLUG_OP_RESUME))
+			check_pause(h, &c);
+		check(!bench_ends("proc", NULL), "it still runs");
+		delete_all(h, &c);
+	}
+	pod_down(h, &p);
+	check_nothing_left();
+}
+
+/* -- many -- */
+
+static void cancel_early(struct plug_handler *h, struct pod *p)
+{
+	struct ctr c;
+	struct answer a;
+	if (!ctr_lay(h, &c, p, "cancel", "exit 0"))
+		return;
+	struct crisp_create_args args = { .id = c.id, .sandbox_id = c.pod, .bundle = c.bundle, .rootfs = &c.root,
+					  .stdio = &c.stdio, .cgroup_path = c.cgroup };
+	struct plug_call *call = bench_begin(h, PLUG_OP_CREATE, &args, 30000, &a);
+	int64_t began = clock_mono_ns();
+	plug_call_cancel(call);
+	bench_await(&a);
+	check(a.ret == 0 || a.ret == -ECANCELED || a.ret == -EIO, "a create that is cancelled ends (%d%s)", a.ret, colon(&a));
+	check(clock_mono_ns() - began < 5000000000ll && !strstr(a.msg, "didn't answer"), "within 5 s, by the engine's word");
+	bench_id(h, PLUG_OP_DELETE, "cancel", CRISP_ARG_FORCE);
+	ctr_close(&c);
+}
+
+void section_many(void)
+{
+	static struct ctr c[MANY];
+	static struct answer a[MANY];
+	struct pod p;
+	unsigned good = 0, ended = 0, deleted = 0;
+	struct plug_handler *h = ready_handler();
+	if (!h || !pod_up(h, &p, "pod-many"))
+		return;
+	for (int i = 0; i < MANY; i++)
+		ctr_lay(h, &c[i], &p, pool_printf(bench.pool, "many%d", i), pool_printf(bench.pool, "exit %d", i));
+	for (int i = 0; i < MANY; i++) {
+		struct crisp_create_args args = { .id = c[i].id, .sandbox_id = p.id, .bundle = c[i].bundle,
+						  .rootfs = &c[i].root, .stdio = &c[i].stdio, .cgroup_path = c[i].cgroup };
+		bench_begin(h, PLUG_OP_CREATE, &args, 60000, &a[i]);
+	}
+	for (int i = 0; i < MANY; i++)
+		good += bench_await(&a[i]);
+	check(good == MANY, "%d creates at once (%u worked%s)", MANY, good, colon(&a[0]));
+	for (int i = 0; i < MANY; i++)
+		ctr_start(h, &c[i]);
+	for (int i = 0; i < MANY; i++)
+		ended += exited_with(bench_end(c[i].id, NULL, END_MS), i);
+	check(ended == MANY, "each ends with its own exit code (%u did)", ended);
+	for (int i = 0; i < MANY; i++)
+		bench_begin(h, PLUG_OP_DELETE, &(struct crisp_args){ .id = c[i].id, .flags = CRISP_ARG_FORCE }, 60000, &a[i]);
+	for (int i = 0; i < MANY; i++)
+		deleted += bench_await(&a[i]);
+	check(deleted == MANY, "and is deleted, all at once (%u were)", deleted);
+	for (int i = 0; i < MANY; i++)
+		ctr_close(&c[i]);
+	cancel_early(h, &p);
+	pod_down(h, &p);
+	check_nothing_left();
+}
+
+/* -- a sandbox and what is in it -- */
+
+void section_sandbox(void)
+{
+	struct pod p;
+	struct ctr one, two;
+	struct plug_handler *h = ready_handler();
+	if (!h || !plug_can(h, CRISP_CAP_SANDBOX_OWN)) {
+		note("the engine has no sandboxes of its own");
+		return;
+	}
+	struct answer a = bench_id(h, PLUG_OP_SANDBOX_DELETE, "nobody", 0);
+	check(a.ret == -ENOENT, "deleting a sandbox that never was is -ENOENT (%d%s)", a.ret, colon(&a));
+	if (!pod_up(h, &p, "pod-box"))
+		return;
+	if (ctr_run(h, &one, &p, "one", "echo up; " LOOP) && ctr_run(h, &two, &p, "two", "exit 3")) {
+		check(exited_with(bench_end("two", NULL, END_MS), 3), "one of two ends");
+		ctr_output(&one, "up\n", END_MS);
+		check(!bench_ends("one", NULL) && !bench.gone, "the other and the sandbox go on");
+		a = bench_id(h, PLUG_OP_SANDBOX_DELETE, "pod-box", 0);
+		check(a.ret < 0, "a sandbox that runs isn't deleted without force%s", colon(&a));
+		delete_all(h, &two);
+		delete_all(h, &one);
+	}
+	pod_down(h, &p);
+	a = bench_id(h, PLUG_OP_SANDBOX_DELETE, "pod-box", CRISP_ARG_FORCE);
+	check(a.ret == 0 || a.ret == -ENOENT, "deleting it again is 0 or -ENOENT (%d%s)", a.ret, colon(&a));
+	check(!bench.gone, "its orderly end is no sandbox_gone()");
+	check_nothing_left();
+}
+
+/* -- the host dies, another one comes -- */
+
+/* Inside the container; engines without a root of its own have it on the host. */
+static const char *go_file(void)
+{
+	return pool_printf(bench.pool, "/tmp/%s", strrchr(opt.home, '/') + 1);
+}
+
+void section_before_death(void)
+{
+	struct pod p;
+	struct ctr c;
+	struct plug_handler *h = ready_handler();
+	if (!h || !pod_up(h, &p, "pod-late"))
+		_exit(0);
+	if (ctr_lay(h, &c, &p, "waiting", "exit 7"))
+		check(ctr_create(h, &c).ret == 0, "a container is created");
+	struct ctr run;
+	if (ctr_run(h, &run, &p, "running", pool_printf(bench.pool, "echo up; while [ ! -e %s ]; do sleep 0.05; done; exit 42", go_file()))) {
+		ctr_output(&run, "up\n", END_MS);
+		FILE *f = fopen(pool_printf(bench.pool, "%s/running.pid", opt.home), "we");
+		if (f) {
+			fprintf(f, "%d %d\n", c.pid, run.pid);
+			fclose(f);
+		}
+	}
+	rules_report("before the host dies");
+	kill(getpid(), SIGKILL);
+}
+
+static struct answer attach(struct plug_handler *h, const char *id, int32_t pid)
+{
+	struct crisp_attach_args args = { .id = id, .sandbox_id = "pod-late", .pid = pid };
+	return bench_ask(h, PLUG_OP_ATTACH, &args);
+}
+
+static void watch_found(struct plug_handler *h, const char *id, int32_t pid)
+{
+	int fd = plug_can(h, CRISP_CAP_EXIT_BY_ENGINE) ? -1 : pidfd_open_pid(pid);
+	if (fd >= 0)
+		bench_watch(id, NULL, pid, fd);
+}
+
+static void found_again(struct plug_handler *h, int32_t waiting, int32_t running)
+{
+	struct ctr c = { .id = "running", .pod = "pod-late", .pid = running };
+	bool engine = plug_can(h, CRISP_CAP_EXIT_BY_ENGINE);
+	struct answer a = attach(h, "running", running);
+	check(a.ret == 0 && (a.status == CRISP_STATUS_RUNNING || (!engine && a.status == CRISP_STATUS_UNKNOWN)),
+	      "attach: what runs is found (status %u%s)", a.status, colon(&a));
+	watch_found(h, "running", running);
+	a = attach(h, "waiting", waiting);
+	check(a.ret == 0 && (a.status == CRISP_STATUS_CREATED || (!engine && a.status == CRISP_STATUS_UNKNOWN)),
+	      "attach: what is created is found (status %u%s)", a.status, colon(&a));
+	a = attach(h, "nobody", 0);
+	check(a.ret == -ENOENT, "attach: what never was is -ENOENT (%d%s)", a.ret, colon(&a));
+	check(!bench_ends("running", NULL), "no end is told of what runs");
+	bool told = false;
+	if (plug_has(h, PLUG_OP_EXEC) && plug_can(h, CRISP_CAP_SURVIVES_RESTART)) {
+		c.bundle = pool_printf(bench.pool, "%s/running", opt.home);
+		ctr_exec(h, &c, "go", pool_printf(bench.pool, "[\"/bin/sh\",\"-c\",\"echo >%s\"]", go_file()));
+		told = check(exited_with(bench_end("running", NULL, END_MS), 42), "its exit code is told: 42");
+	}
+	if (!told) {
+		a = ctr_kill(h, &c, SIGKILL);
+		check(a.ret == 0, "it can be killed%s", colon(&a));
+		check(killed_by(bench_end("running", NULL, END_MS), SIGKILL), "its end is told");
+	}
+}
+
+void section_after_death(void)
+{
+	int waiting = 0, running = 0;
+	FILE *f = fopen(pool_printf(bench.pool, "%s/running.pid", opt.home), "re");
+	if (f && fscanf(f, "%d %d", &waiting, &running) != 2)
+		running = 0;
+	if (f)
+		fclose(f);
+	struct plug_handler *h = ready_handler();
+	struct pod p = { .id = "pod-late" };
+	if (!h || !f)
+		return;
+	if (plug_can(h, CRISP_CAP_SANDBOX_OWN)) {
+		struct answer a = bench_ask(h, PLUG_OP_SANDBOX_ATTACH, &(struct crisp_attach_args){ .id = p.id });
+		check(a.ret == 0, "sandbox_attach: the sandbox is found%s", colon(&a));
+		a = bench_ask(h, PLUG_OP_SANDBOX_ATTACH, &(struct crisp_attach_args){ .id = "nobody" });
+		check(a.ret == -ENOENT, "sandbox_attach: what never was is -ENOENT (%d%s)", a.ret, colon(&a));
+	}
+	if (plug_has(h, PLUG_OP_ATTACH))
+		found_again(h, waiting, running);
+	struct ctr c = { .id = "running" }, d = { .id = "waiting" };
+	delete_all(h, &c);
+	delete_all(h, &d);
+	pod_down(h, &p);
+	unlink(go_file());
+	check_nothing_left();
+}

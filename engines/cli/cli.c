@@ -35,6 +35,7 @@ enum {
 struct crisp_instance {
 	const struct crisp_host *host;
 	struct cli_options options;
+	struct filters filters;
 	struct act *acts;
 	unsigned n_pid_files;
 };
@@ -415,6 +416,7 @@ static void cli_close(struct crisp_instance *i)
 {
 	while (i->acts)
 		act_free(i->acts);
+	filters_free(&i->filters);
 	free(i);
 }
 
@@ -468,6 +470,33 @@ static int cli_probe(struct crisp_instance *i, struct crisp_req *r, const struct
 	return 0;
 }
 
+/* Only where the runtime can do with less than the spec says. */
+static int cli_prepare_spec(struct crisp_instance *i, struct crisp_req *r,
+			    const struct crisp_spec_args *args)
+{
+	struct crisp_result res = { .size = sizeof(res) };
+	char *changed = NULL;
+	if (cli_profile.filter_note && args->spec_json)
+		changed = filters_apply(&i->filters, args->id ? args->id : "", args->spec_json);
+	res.data = changed;
+	res.data_len = changed ? (uint32_t)strlen(changed) : 0;
+	i->host->done(r, &res);
+	free(changed);
+	return 0;
+}
+
+static void handle_created(void *data, const struct crisp_spawn_result *r)
+{
+	struct act *a = data;
+	char path[2 * CLI_PATH_MAX];
+	if (cli_profile.filter_file && !r->err && !r->wait_status) {
+		snprintf(path, sizeof(path), "%s/%s/%s", a->inst->options.root, a->id,
+			 cli_profile.filter_file);
+		filters_learn(&a->inst->filters, a->id, path);
+	}
+	handle_pid(data, r);
+}
+
 static int cli_create(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_create_args *args)
 {
@@ -480,7 +509,7 @@ static int cli_create(struct crisp_instance *i, struct crisp_req *r,
 	want_pid(&c);
 	want_stdio(&c, args->stdio);
 	arg(&c, c.act->id);
-	command_run(&c, handle_pid);
+	command_run(&c, handle_created);
 	return 0;
 }
 
@@ -662,6 +691,7 @@ const struct crisp_ops cli_ops = {
 	.open = cli_open,
 	.close = cli_close,
 	.probe = cli_probe,
+	.prepare_spec = cli_prepare_spec,
 	.create = cli_create,
 	.start = cli_start,
 	.kill = cli_kill,

@@ -4,6 +4,7 @@
  *
  *	cli.c		the ABI: an operation is a command line of the OCI runtime
  *	options.c	the handler's options, the program's path
+ *	filter.c	seccomp programs that are made once
  *	crun.c, runc.c	the profiles, each with the symbol of its plugin
  */
 #include <stdbool.h>
@@ -15,6 +16,8 @@
 struct cli_profile {
 	const char *name;		/* of the program too */
 	unsigned rro_major, rro_minor;	/* the first version that knows the mount option rro */
+	const char *filter_note;	/* annotation that takes a seccomp program; NULL: none does */
+	const char *filter_file;	/* what it leaves of the one that it has made, in its record */
 };
 
 /* The plugin's own, in crun.c or runc.c. */
@@ -45,3 +48,15 @@ int cli_options_read(struct cli_options *o, const char *json, const char *state_
 		     uint32_t cap);
 /* The program, in found or o->path; NULL when it is nowhere. */
 const char *cli_program(const struct cli_options *o, char found[CLI_PATH_MAX]);
+
+/* -- filter.c -- */
+
+struct filters {
+	struct filter *list;
+};
+/* The spec of id with the program of its seccomp profile, to be freed.  NULL: it stays as it is, and the
+ * program is to be learned when id has been made. */
+char *filters_apply(struct filters *f, const char *id, const char *spec_json);
+/* id has been made, and the runtime's program for it lies at path. */
+void filters_learn(struct filters *f, const char *id, const char *path);
+void filters_free(struct filters *f);

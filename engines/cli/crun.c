@@ -1,7 +1,10 @@
 /* The engine crun: see cli.h. */
 #include "engines/cli/cli.h"
 
-const struct cli_profile cli_profile = { .name = "crun", .rro_major = 1, .rro_minor = 4 };
+const struct cli_profile cli_profile = {
+	.name = "crun", .rro_major = 1, .rro_minor = 4,
+	.filter_note = "run.oci.seccomp_bpf_data", .filter_file = "seccomp.bpf",
+};
 
 static const struct crisp_engine engine = {
 	.magic = CRISP_ENGINE_MAGIC,

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engines/share/base64.h"
 #include "engines/shimv2/shimv2.h"
 
 enum { CONFIG_MAX = 256 << 10 };
@@ -73,25 +74,6 @@ int guest_check(const struct shim_options *o, char msg[SHIM_MSG_MAX])
 }
 
 /* -- guest pull -- */
-
-static char *base64(const unsigned char *in, size_t len)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *out = malloc((len + 2) / 3 * 4 + 1), *at = out;
-	if (!out)
-		abort();
-	for (size_t i = 0; i < len; i += 3) {
-		size_t left = len - i;
-		unsigned bits = (unsigned)in[i] << 16 | (left > 1 ? (unsigned)in[i + 1] << 8 : 0) |
-				(left > 2 ? in[i + 2] : 0);
-		*at++ = digits[bits >> 18];
-		*at++ = digits[bits >> 12 & 63];
-		*at++ = left > 1 ? digits[bits >> 6 & 63] : '=';
-		*at++ = left > 2 ? digits[bits & 63] : '=';
-	}
-	*at = 0;
-	return out;
-}
 
 char *guest_pull_option(const char *image_ref)
 {

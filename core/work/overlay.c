@@ -92,8 +92,9 @@ static int mount_by_fs(const char *target, const struct layers *l, const char *u
 		return explain(fs, "volatile", e);
 	if (set_string(fs, "index", "off") < 0)
 		return explain(fs, "index=off", e);
+	/* An overlay of before 6.5 takes any word and stumbles here; mount(2) has words for the rest. */
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return explain(fs, "overlay", e);
+		return errno == EINVAL ? 1 : explain(fs, "overlay", e);
 	auto_close int mnt = fsmount(fs, FSMOUNT_CLOEXEC, *upper ? 0 : MOUNT_ATTR_RDONLY);
 	if (mnt < 0)
 		return explain(fs, "overlay", e);

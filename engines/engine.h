@@ -231,7 +231,8 @@ struct crisp_create_args {
 	const char *bundle;		/* absolute directory that holds config.json */
 	const struct crisp_rootfs *rootfs;
 	const struct crisp_stdio *stdio;
-	const char *cgroup_path;	/* as in config.json */
+	const char *cgroup_path;	/* as in config.json: a path below the hierarchies' roots, or
+					   "SLICE:PREFIX:NAME" for a scope that systemd shall make */
 	const char *checkpoint_dir;	/* restore: where the checkpoint lies */
 };
 

@@ -22,9 +22,11 @@
 #include "core/base/buf.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/cgroup/slice.h"
 #include "core/cgroup/tree.h"
 
 enum { CONTROL_FILE_MAX = 8 << 10, LEAVE_WAIT_MS = 1000 };
+#define HELPERS "/helpers"
 
 /* -- what is ours -- */
 
@@ -103,6 +105,17 @@ static unsigned long mask_of(const char *made, const struct hierarchy *h)
 	return 0;
 }
 
+/* Is that leaf below a slice? */
+static bool in_slice(const char *path)
+{
+	char above[PATH_MAX];
+	snprintf(above, sizeof(above), "%s", path);
+	char *slash = strrchr(above, '/');
+	if (slash)
+		*slash = 0;
+	return slice_is(above);
+}
+
 /* -- making parents -- */
 
 static void copy_file(int from, int to, const char *name)
@@ -148,6 +161,13 @@ static void split_above(char *above, const char *path)
 		strcpy(above, ".");
 }
 
+/* One that holds processes, so that it gives no controllers to children: v2 allows one of both. */
+static int make_plain(const struct hierarchy *h, const char *path, struct err *e)
+{
+	return mkdirat(h->fd, path, 0755) < 0 && errno != EEXIST ?
+		       err_sys(e, "make cgroup %s in %s", path, h->name) : 0;
+}
+
 /* One parent in one hierarchy: 1 made, 0 was there. */
 static int make_one(const struct hierarchy *h, const char *path, struct err *e)
 {
@@ -164,16 +184,18 @@ static int make_one(const struct hierarchy *h, const char *path, struct err *e)
 	return 1;
 }
 
-/* The parts of path but the last `leave` in one hierarchy; *mask: which are ours. */
+/* The parts of path but the last `leave` in one hierarchy; *mask: which are ours.  Missing slices
+ * are made by systemd with the first scope, and are ours to have stopped. */
 static int make_in(struct cgroups *cg, const struct hierarchy *h, const char *path, unsigned leave,
 		   unsigned long *mask, unsigned long *fresh, struct err *e)
 {
 	char part[PATH_MAX];
+	bool systemds = in_slice(path);
 	unsigned parts = count_parts(path) - leave;
 	for (unsigned i = 0; i < parts; i++) {
 		size_t len = prefix_len(path, i + 1);
 		snprintf(part, sizeof(part), "%.*s", (int)len - 1, path + 1);
-		int ret = make_one(h, part, e);
+		int ret = systemds ? faccessat(h->fd, part, F_OK, 0) < 0 : make_one(h, part, e);
 		if (ret < 0)
 			return ret;
 		if (ret == 1) {
@@ -184,6 +206,25 @@ static int make_in(struct cgroups *cg, const struct hierarchy *h, const char *pa
 			*mask |= 1ul << i;
 	}
 	return 0;
+}
+
+size_t tree_made_parents(struct cgroups *cg, const char *path, const char *made, size_t lens[DEPTH_MAX])
+{
+	struct hierarchy *h = tree_find(cg, NULL);
+	size_t n = 0;
+	for (unsigned i = DEPTH_MAX; h && i-- > 0;) {
+		size_t len = mask_of(made, h) & 1ul << i ? prefix_len(path, i + 1) : 0;
+		if (len && path[len] && is_ours(cg, h, path, len))
+			lens[n++] = len;
+	}
+	return n;
+}
+
+void tree_forget_parent(struct cgroups *cg, const char *path, size_t len)
+{
+	struct hierarchy *h = tree_find(cg, NULL);
+	if (h)
+		drop_ours(cg, h, path, len);
 }
 
 /* Remove the parts in mask, deepest first, as far as they are empty. */
@@ -317,7 +358,7 @@ int cgroup_remove_made(struct cgroups *cg, const char *path, const char *made, s
 		if (one < 0)
 			ret = err_set(e, -one, "remove cgroup %s in %s: %s", path, h->name,
 				      strerror(-one));
-		else
+		else if (!in_slice(path))
 			remove_parts(cg, h, path, mask_of(made, h) & above);
 	}
 	return ret;
@@ -390,14 +431,15 @@ static void own_path(const struct hierarchy *h, char path[PATH_MAX])
 	buf_free(&text);
 }
 
-static int open_home(struct cgroups *cg, struct pool *p, struct err *e)
+/* Where to go home to: where we are, or above the helpers' cgroup if we are in there. */
+static int open_home(struct cgroups *cg, struct pool *p, const char *path, struct err *e)
 {
 	struct hierarchy *h = cg->helpers_in;
-	char path[PATH_MAX], name[PATH_MAX + 16];
-	own_path(h, path);
 	cg->inside = !strcmp(path, cg->helpers);
-	snprintf(name, sizeof(name), "%s/%s", path, entrance(h));
-	cg->home_procs = cg->inside ? -1 : openat(h->fd, name + 1, O_WRONLY | O_CLOEXEC);
+	const char *name = pool_printf(p, "%s/%s", path, entrance(h));
+	if (cg->inside && slice_is(cg->parent))
+		name = pool_printf(p, "%.*s/%s", (int)(strrchr(path, '/') - path), path, entrance(h));
+	cg->home_procs = cg->inside && !slice_is(cg->parent) ? -1 : openat(h->fd, name + 1, O_WRONLY | O_CLOEXEC);
 	if (cg->home_procs < 0)		/* not visible from here, or no place to go back to */
 		cg->home_procs = openat(h->fd, entrance(h), O_WRONLY | O_CLOEXEC);
 	if (cg->home_procs < 0)
@@ -406,21 +448,44 @@ static int open_home(struct cgroups *cg, struct pool *p, struct err *e)
 	return 0;
 }
 
+/* Below our own unit, which is the only place that systemd leaves to us; else below the parent. */
+static const char *helpers_path(struct cgroups *cg, struct pool *p, const char *own)
+{
+	size_t n = strlen(own), last = strlen(HELPERS);
+	if (!slice_is(cg->parent))
+		return pool_printf(p, "%s" HELPERS, cg->parent);
+	if (n >= last && !strcmp(own + n - last, HELPERS))
+		return pool_strdup(p, own);
+	return pool_printf(p, "%s" HELPERS, strcmp(own, "/") ? own : "");
+}
+
 static int open_helpers(struct cgroups *cg, struct pool *p, struct err *e)
 {
 	struct hierarchy *h = cg->helpers_in = choose_helpers(cg);
-	char name[PATH_MAX];
-	cg->helpers = pool_printf(p, "%s/helpers", cg->parent);
-	snprintf(name, sizeof(name), "%s", cg->helpers + 1);
-	int ret = make_one(h, name, e);
+	char own[PATH_MAX];
+	own_path(h, own);
+	cg->helpers = helpers_path(cg, p, own);
+	int ret = tree_check_path(cg->helpers, e);
+	if (ret == 0)
+		ret = make_plain(h, cg->helpers + 1, e);
 	if (ret < 0)
 		return ret;
-	snprintf(name, sizeof(name), "%s/%s", cg->helpers + 1, entrance(h));
+	const char *name = pool_printf(p, "%s/%s", cg->helpers + 1, entrance(h));
 	cg->helper_procs = openat(h->fd, name, O_WRONLY | O_CLOEXEC);
 	if (cg->helper_procs < 0)
 		return err_sys(e, "open %s in %s", name, h->name);
 	pool_fd(p, cg->helper_procs);
-	return open_home(cg, p, e);
+	return open_home(cg, p, own, e);
+}
+
+static int open_slice(struct cgroups *cg, struct pool *p, struct err *e)
+{
+	if (cg->v1_controllers)
+		return err_set(e, ENOTSUP, "cgroup.driver systemd: this host has v1 controllers, expected cgroup v2 alone");
+	if (access("/run/systemd/system", F_OK) < 0)
+		return err_set(e, ENOTSUP, "cgroup.driver systemd: systemd does not run on this host");
+	int ret = slice_path(p, cg->parent, &cg->parent, e);
+	return err_wrap(e, ret, "cgroup.parent");
 }
 
 int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struct err *e)
@@ -429,13 +494,12 @@ int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struc
 	struct cgroups *cg = pool_new_struct(own, struct cgroups);
 	cg->parent = pool_strdup(own, parent);
 	pool_res_add(own, &cg->res, release);
-	char full[PATH_MAX];
-	snprintf(full, sizeof(full), "%s/helpers", parent);
-	int ret = tree_check_path(full, e);
+	int ret = slice_is(parent) ? 0 : tree_check_path(pool_printf(own, "%s" HELPERS, parent), e);
 	if (ret == 0)
 		ret = tree_open(cg, own, e);
 	if (ret == 0)
-		ret = make_all(cg, own, parent, 0, &cg->parent_made, e);
+		ret = slice_is(parent) ? open_slice(cg, own, e) :
+					 make_all(cg, own, parent, 0, &cg->parent_made, e);
 	/* The parent is the daemon's, no leaf may take it along. */
 	forget_ours(cg);
 	if (ret == 0)
@@ -446,6 +510,11 @@ int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struc
 	}
 	*out = cg;
 	return 0;
+}
+
+bool cgroups_systemd(const struct cgroups *cg)
+{
+	return slice_is(cg->parent);
 }
 
 bool cgroups_v2(const struct cgroups *cg)
@@ -491,6 +560,8 @@ void cgroups_leave(struct cgroups *cg)
 		log_warn("a cgroup stays", "cgroup", cg->helpers, "error", err_text(&e));
 	for_each_hierarchy(h, cg) {
 		unlinkat(h->fd, cg->helpers + 1, AT_REMOVEDIR);
+		if (slice_is(cg->parent))
+			continue;
 		/* Also one that an earlier daemon has made: by the configuration it is ours. */
 		unlinkat(h->fd, cg->parent + 1, AT_REMOVEDIR);
 		remove_parts(cg, h, cg->parent, mask_of(cg->parent_made, h));

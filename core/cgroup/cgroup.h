@@ -7,8 +7,11 @@
  *	leaf		the container's cgroup, made by the engine
  *	parents		all above the leaf; the missing ones are made here
  *	made		text for the record that says which parents are ours
- *	helpers		<parent>/helpers: the cgroup of the core, and so of the programs that it runs
  *	home		the cgroup that the core was started in
+ *	helpers		<parent>/helpers: the cgroup of the core, and so of the programs that it runs
+ *	driver		who makes cgroups: cgroupfs, that is the engine and this folder, or systemd, by
+ *			order of the engine (core/cgroup/slice.h).  systemd wants nobody else to make any
+ *			but below what it has delegated, so the helpers are in <home>/helpers then
  *
  * Only cgroupfs is touched, which answers from memory: all of this may be called in the loop,
  * unless it says that it waits.
@@ -23,11 +26,13 @@ struct buf;
 struct cgroups;
 struct pool;
 
-/* parent: "/crisp", from the configuration.  Makes parent and the helpers' cgroup.
- * -ENOENT: no cgroup file system is mounted. */
+/* parent, from the configuration: "/crisp" for cgroupfs, "crisp.slice" for systemd.  Makes the
+ * helpers' cgroup, and the parent but for systemd.
+ * -ENOENT: no cgroup file system is mounted.  -ENOTSUP: the host is not one for systemd's driver. */
 int cgroups_open(struct pool *p, const char *parent, struct cgroups **out, struct err *e);
 bool cgroups_v2(const struct cgroups *cg);	/* v2 alone, no v1 controllers */
-const char *cgroups_parent(const struct cgroups *cg);
+bool cgroups_systemd(const struct cgroups *cg);	/* the driver */
+const char *cgroups_parent(const struct cgroups *cg);	/* its path */
 /* At start: SIGKILL the programs that a dead core has left and wait until they are gone, at
  * most wait_ms.  Waits.  -ETIMEDOUT names a pid that does not die. */
 int cgroups_kill_helpers(struct cgroups *cg, int wait_ms, struct err *e);
@@ -47,6 +52,7 @@ void cgroups_leave(struct cgroups *cg);
  * cpus, v2 ones the controllers).  *made (in p) tells for the record what is ours, NULL if
  * nothing is; parents that an earlier call has made for another leaf are in it, too.
  * On error what this call made is gone again.
+ * Slices are not made: systemd does it with the first scope.  Missing ones are ours all the same.
  */
 int cgroup_make_parents(struct cgroups *cg, struct pool *p, const char *path, const char **made,
 			struct err *e);
@@ -56,7 +62,7 @@ int cgroup_plan_parents(struct cgroups *cg, struct pool *p, const char *path, co
 /* At start, for each record: these are still ours. */
 void cgroup_adopt_made(struct cgroups *cg, const char *path, const char *made);
 /* Remove the leaf with all below it, then those parents that `made` (may be NULL) says are ours
- * and that are empty now.  Missing ones are fine.  -EBUSY: there are processes in the leaf. */
+ * and that are empty now; slices are for slices_stop().  Missing ones are fine.  -EBUSY: there are processes in the leaf. */
 int cgroup_remove_made(struct cgroups *cg, const char *path, const char *made, struct err *e);
 
 bool cgroup_exists(struct cgroups *cg, const char *path);	/* in some hierarchy */

@@ -47,3 +47,8 @@ int tree_check_path(const char *path, struct err *e);
  * the first result < 0 and returns it.  A cgroup that is not there (any more) is no error. */
 int tree_walk(const struct hierarchy *h, const char *path, int (*fn)(int dirfd, void *data),
 	      void *data);
+
+/* The parents of the leaf `path` that are ours by `made`, in v2, deepest first: how long each is in
+ * path; their number. */
+size_t tree_made_parents(struct cgroups *cg, const char *path, const char *made, size_t lens[DEPTH_MAX]);
+void tree_forget_parent(struct cgroups *cg, const char *path, size_t len);

@@ -8,9 +8,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
@@ -169,6 +171,36 @@ static int default_network(struct pool *p, struct config *c, struct tree *merged
 	return 0;
 }
 
+/* Its cgroups are systemd's to manage: it runs here, on cgroup v2 alone. */
+static bool is_systemd_host(void)
+{
+	struct statfs fs;
+	return access("/run/systemd/system", F_OK) == 0 && statfs("/sys/fs/cgroup", &fs) == 0 &&
+	       fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+/* auto: a parent that is given tells by its form, else it is as the host does. */
+static int settle_cgroups(struct config *c, struct tree *merged, struct err *e)
+{
+	const char *parent = c->cgroup_parent, *expected = NULL;
+	bool slice = parent && *parent != '/';
+	default_to(&c->cgroup_driver, "auto");
+	if (!strcmp(c->cgroup_driver, "auto"))
+		c->cgroup_driver = (parent ? slice : is_systemd_host()) ? "systemd" : "cgroupfs";
+	if (!strcmp(c->cgroup_driver, "systemd")) {
+		default_to(&c->cgroup_parent, "crisp.slice");
+		expected = parent && !slice ? "NAME.slice" : NULL;
+	} else {
+		default_to(&c->cgroup_parent, "/crisp");
+		expected = slice ? "a path like /crisp" : NULL;
+	}
+	if (!expected)
+		return 0;
+	return tree_err(tree_get(tree_get(merged, "cgroup"), "parent"), e,
+			"cgroup.parent: \"%s\" is not for the driver %s, expected %s", parent, c->cgroup_driver,
+			expected);
+}
+
 static int fill_defaults(struct pool *p, struct config *c, struct tree *merged, const char *exe_dir,
 			 struct err *e)
 {
@@ -184,12 +216,12 @@ static int fill_defaults(struct pool *p, struct config *c, struct tree *merged, 
 	default_to(&c->netplug_dir, own_dir(p, exe_dir, "netplug"));
 	default_to(&c->netns_dir, "/run/netns");
 	default_to(&c->netns_prefix, "crisp-");
-	default_to(&c->cgroup_driver, "auto");
-	default_to(&c->cgroup_parent, "/crisp");
 	default_to(&c->registries_dir, "/etc/crisp/registries.d");
 	default_to(&c->stream_address, "127.0.0.1");
 	default_to(&c->images_store, "auto");
-	int ret = handlers_complete(p, c, tree_get(merged, "engines"), e);
+	int ret = settle_cgroups(c, merged, e);
+	if (ret == 0)
+		ret = handlers_complete(p, c, tree_get(merged, "engines"), e);
 	return ret < 0 ? ret : default_network(p, c, merged, e);
 }
 

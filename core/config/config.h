@@ -54,8 +54,8 @@ struct config {
 	const char *libexec_dir, *engine_dir, *netplug_dir;
 	const char *netns_dir, *netns_prefix;
 	int log_level;			/* enum log_level */
-	const char *cgroup_driver;	/* "auto", "cgroupfs" or "systemd" */
-	const char *cgroup_parent;	/* "/a/b" or "x.slice" */
+	const char *cgroup_driver;	/* "cgroupfs" or "systemd"; auto is settled */
+	const char *cgroup_parent;	/* "/a/b" with cgroupfs, "x.slice" with systemd */
 
 	const char *engine_default;	/* name of a handler, always one of handlers */
 	struct config_handler *handlers;

@@ -1,4 +1,6 @@
 /* What this node and runtime are, and how they feel. */
+#include <string.h>
+
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
@@ -19,12 +21,13 @@ RPC(cri_version)
 	grpc_reply(call, &resp.base);
 }
 
-/* cgroupfs: said in full, since the zero value would mean systemd. */
 RPC(cri_runtime_config)
 {
+	struct cri *cri = grpc_user(call);
 	Cri__LinuxRuntimeConfiguration lc = CRI__LINUX_RUNTIME_CONFIGURATION__INIT;
 	Cri__RuntimeConfigResponse resp = CRI__RUNTIME_CONFIG_RESPONSE__INIT;
-	lc.cgroup_driver = CRI__CGROUP_DRIVER__CGROUPFS;
+	lc.cgroup_driver = strcmp(cri->config->cgroup_driver, "systemd") ? CRI__CGROUP_DRIVER__CGROUPFS :
+									   CRI__CGROUP_DRIVER__SYSTEMD;
 	resp.linux = &lc;
 	grpc_reply(call, &resp.base);
 }

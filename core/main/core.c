@@ -291,8 +291,6 @@ static void open_plugins(struct core *c)
 static int open_ground(struct core *c, struct err *e)
 {
 	const struct config *cf = c->args->config;
-	if (!strcmp(cf->cgroup_driver, "systemd"))
-		return err_set(e, ENOSYS, "cgroup.driver: systemd is not supported yet, expected cgroupfs or auto");
 	if (!strcmp(cf->images_store, "erofs"))
 		return err_set(e, ENOSYS, "images.store: erofs is not supported yet, expected dir or auto");
 	if (access(cf->registries_dir, F_OK) == 0)
@@ -321,6 +319,9 @@ static int open_ground(struct core *c, struct err *e)
 		return ret;
 	oci_host_probe(c->pool, &c->host);
 	c->host.cgroup_v2 = cgroups_v2(c->g.cgroups);
+	c->host.systemd_cgroups = cgroups_systemd(c->g.cgroups);
+	log_info("cgroups", "driver", cf->cgroup_driver, "parent", cgroups_parent(c->g.cgroups), "version",
+		 c->host.cgroup_v2 ? "2" : "1");
 	c->g.host = &c->host;
 	c->g.config = cf;
 	c->g.loop = c->loop;

@@ -13,6 +13,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
+#include "core/cgroup/slice.h"
 #include "core/config/config.h"
 #include "core/conlog/conlog.h"
 #include "core/image/image.h"
@@ -239,7 +240,7 @@ static int write_spec(struct op *op)
 		.image = &im->config, .image_name = c->config->image->image,
 		.prep = &create_of(op)->prepared,
 		.rootfs = container_root(op->pool, c),
-		.cgroup_path = c->cgroup,
+		.cgroup_path = cgroup_oci_path(op->pool, c->cgroup),
 		.netns = fd_path(op->pool, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(op->pool, p->ipc_fd),
 		.utsns = fd_path(op->pool, p->uts_fd),
@@ -526,7 +527,7 @@ static int engine_create(struct op *op)
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = c->id, .sandbox_id = p->id,
 		.bundle = container_dir(op->pool, c), .rootfs = container_rootfs(op->pool, c), .stdio = &stdio,
-		.cgroup_path = c->cgroup,
+		.cgroup_path = cgroup_oci_path(op->pool, c->cgroup),
 	};
 	c->made = true;
 	record_note_container(c);	/* a delete is owed from here on */
@@ -635,7 +636,7 @@ static struct container *make_container(struct pod *p, const Cri__ContainerConfi
 	c->image_id = pool_strdup(c->pool, im->id);
 	c->image_ref = pool_strdup(c->pool, im->n_repo_digests ? im->repo_digests[0] : im->id);
 	c->created_ns = clock_real_ns();
-	c->cgroup = pool_printf(c->pool, "%s/%s", p->cgroup_parent, id);
+	c->cgroup = cgroup_leaf(c->pool, p->cgroup_parent, id);
 	c->log_path = container_log_path(c->pool, p, c->config);
 	c->stop_signal = stop_signal;
 	container_enter(c);

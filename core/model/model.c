@@ -151,11 +151,6 @@ char *pod_dir(struct pool *p, const struct pod *pod)
 	return store_dir(p, pod->model->g.store, STORE_POD, pod->id);
 }
 
-char *pod_cgroup_leaf(struct pool *p, const struct pod *pod)
-{
-	return pool_printf(p, "%s/%s", pod->cgroup_parent, pod->id);
-}
-
 char *fd_path(struct pool *p, int fd)
 {
 	return fd < 0 ? NULL : pool_printf(p, "/proc/%d/fd/%d", (int)getpid(), fd);

@@ -106,7 +106,8 @@ void step_wake(struct op *op, int ret, const struct err *e);
 /* The callback of a crisp-work run that has no result but success. */
 void step_work_done(void *data, int ret, const struct err *e);
 
-/* Rows of several pod tables (run_pod.c, pause.c). */
+/* Rows of several pod tables (pod_cgroup.c, run_pod.c, pause.c). */
+int step_make_cgroup(struct op *op);
 int step_remove_cgroup(struct op *op);
 int step_detach_network(struct op *op);
 int step_unmake_namespaces(struct op *op);
@@ -170,6 +171,8 @@ bool pod_regain_ns(struct pod *p, struct pool *pool, void (*cb)(void *data), voi
 char *container_rw_dir(struct pool *p, const struct container *c);
 char *container_dir(struct pool *p, const struct container *c);
 char *pod_dir(struct pool *p, const struct pod *pod);
+/* Of a new pod: the request's, which has been checked, or one of its own below ours. */
+const char *pod_cgroup_parent(struct pod *p);
 /* The cgroup of the pause container; it stands for "any leaf" of the pod. */
 char *pod_cgroup_leaf(struct pool *p, const struct pod *pod);
 /* "/proc/<us>/fd/N", NULL for -1: how an engine opens a namespace that we hold. */

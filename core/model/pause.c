@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
+#include "core/cgroup/slice.h"
 #include "core/config/config.h"
 #include "core/keep/keep.h"
 #include "core/model/model_int.h"
@@ -89,7 +90,7 @@ int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b,
 		.pod_id = p->id,
 		.rootfs = b->rootfs,
 		.pause = pool_printf(pool, "%s/crisp-pause", p->model->g.config->libexec_dir),
-		.cgroup_path = pod_cgroup_leaf(pool, p),
+		.cgroup_path = cgroup_oci_path(pool, pod_cgroup_leaf(pool, p)),
 		.netns = fd_path(pool, p->net_fd),	/* no pin is where engines run */
 		.ipcns = fd_path(pool, p->ipc_fd),
 		.utsns = fd_path(pool, p->uts_fd),
@@ -128,7 +129,7 @@ int step_create_pause(struct op *op)
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = b.dir, .rootfs = &root,
 		.stdio = &stdio,
-		.cgroup_path = pod_cgroup_leaf(op->pool, p),
+		.cgroup_path = cgroup_oci_path(op->pool, pod_cgroup_leaf(op->pool, p)),
 	};
 	p->pause_made = true;
 	record_note_pod(p);

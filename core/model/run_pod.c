@@ -43,26 +43,6 @@ static int drop_record(struct op *op)
 	return store_remove(p->model->g.store, STORE_POD, p->id, &op->undo_err);
 }
 
-/* The parents of the pod's containers: all above any leaf in cgroup_parent. */
-static int make_cgroup(struct op *op)
-{
-	struct pod *p = op->data;
-	struct cgroups *cg = p->model->g.cgroups;
-	const char *leaf = pod_cgroup_leaf(op->pool, p);
-	int ret = cgroup_plan_parents(cg, p->pool, leaf, &p->cgroup_made, &op->err);
-	if (ret < 0)
-		return ret;
-	record_note_pod(p);	/* or nobody would know whose they are, if we died before the next step */
-	return cgroup_make_parents(cg, p->pool, leaf, &p->cgroup_made, &op->err);
-}
-
-int step_remove_cgroup(struct op *op)
-{
-	struct pod *p = op->data;
-	return cgroup_remove_made(p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), p->cgroup_made,
-				  &op->undo_err);
-}
-
 void pod_keep_fd(struct pod *p, const char *what, int fd)
 {
 	char key[KEEP_KEY_MAX + 1];
@@ -265,7 +245,7 @@ static int make_ready(struct op *op)
 
 static const struct op_step run_pod_steps[] = {
 	{ "keep record", NULL, drop_record },
-	{ "make cgroup", make_cgroup, step_remove_cgroup },
+	{ "make cgroup", step_make_cgroup, step_remove_cgroup },
 	{ "make namespaces", make_namespaces, step_unmake_namespaces },
 	{ "attach network", attach_network, step_detach_network },
 	{ "set late sysctls", set_late_sysctls, NULL },
@@ -360,9 +340,7 @@ static struct pod *make_pod(struct model *m, const Cri__PodSandboxConfig *config
 	oci_ns_of(config, NULL, &ns);
 	/* An engine with a sandbox of its own shares pids in there. */
 	p->shared_pid = ns.pid == OCI_NS_POD && !plug_can(p->handler, CRISP_CAP_SANDBOX_OWN);
-	const char *parent = config->linux ? config->linux->cgroup_parent : "";
-	p->cgroup_parent = parent[0] ? pool_strdup(p->pool, parent) :
-				       pool_printf(p->pool, "%s/%s", m->g.config->cgroup_parent, id);
+	p->cgroup_parent = pod_cgroup_parent(p);
 	if (own_net(p))
 		p->netns_pin = sandboxfs_pin_path(m->g.sandboxfs, p->pool, id);
 	pod_enter(p);

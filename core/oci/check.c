@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/pool.h"
 #include "core/base/utf8.h"
+#include "core/cgroup/slice.h"
 #include "core/oci/view.h"
 
 enum { MAX_TEXT = 4096, MAX_HOSTNAME = 64 };
@@ -241,12 +243,22 @@ static int check_ports(const Cri__PodSandboxConfig *pod, struct err *e)
 	return 0;
 }
 
-static int check_cgroup_parent(const char *parent, struct err *e)
+static int check_slice(const char *parent, struct err *e)
+{
+	struct pool *tmp = pool_new(NULL, "slice");
+	const char *path;
+	int ret = slice_path(tmp, parent, &path, e);
+	pool_destroy(tmp);
+	return err_wrap(e, ret, "linux.cgroup_parent, with the cgroup driver systemd");
+}
+
+static int check_cgroup_parent(const struct oci_host *h, const char *parent, struct err *e)
 {
 	if (!view_set(parent))
 		return 0;
-	size_t n = strlen(parent);
-	if (n >= 6 && !strcmp(parent + n - 6, ".slice"))
+	if (h->systemd_cgroups)
+		return check_slice(parent, e);
+	if (slice_is(parent))
 		return err_set(e, EINVAL,
 			       "linux.cgroup_parent \"%.200s\": is a systemd slice, but the cgroup driver is cgroupfs",
 			       parent);
@@ -361,7 +373,7 @@ static int check_linux(const struct oci_host *h, const Cri__PodSandboxConfig *po
 	const Cri__LinuxPodSandboxConfig *l = pod->linux;
 	if (!l)
 		return 0;
-	int ret = check_cgroup_parent(l->cgroup_parent, e);
+	int ret = check_cgroup_parent(h, l->cgroup_parent, e);
 	if (!ret)
 		ret = check_security(h, l->security_context, e);
 	struct oci_ns ns;

@@ -30,6 +30,7 @@ struct pool;
 
 struct oci_host {
 	bool cgroup_v2;
+	bool systemd_cgroups;		/* the driver: pods are slices */
 	bool hugetlb;			/* the controller is there */
 	const char **page_sizes;	/* "2MB", "1GB": sizes the kernel has */
 	size_t n_page_sizes;
@@ -147,7 +148,7 @@ struct oci_input {
 	const char *image_name;		/* for engines with a guest; may be NULL */
 	const struct oci_prepared *prep;
 	const char *rootfs;		/* absolute */
-	const char *cgroup_path;	/* absolute within the hierarchies */
+	const char *cgroup_path;	/* absolute within the hierarchies, or "SLICE:PREFIX:NAME" for systemd */
 	/* Paths of what is joined, used where oci_ns_of() says POD or TARGET. */
 	const char *netns, *ipcns, *utsns, *pidns, *userns;
 	/* Key, value, ..., NULL: annotations that the engine may see; NULL: none.  Those that say who

@@ -133,8 +133,6 @@ static void command_init(struct command *c, struct act *a)
 	arg(c, c->log);
 	arg(c, "--log-format");
 	arg(c, "json");
-	if (a->inst->options.systemd_cgroup)
-		arg(c, "--systemd-cgroup");
 }
 
 static void command_run(struct command *c, crisp_spawn_cb *cb)
@@ -503,6 +501,9 @@ static int cli_create(struct crisp_instance *i, struct crisp_req *r,
 	struct command c;
 	command_init(&c, act_new(i, r, (const struct crisp_args *)args));
 	c.plan.rootfs = args->rootfs;
+	/* "SLICE:PREFIX:NAME" is for systemd.  The program keeps in mind who made the cgroup. */
+	if (args->cgroup_path && *args->cgroup_path && *args->cgroup_path != '/')
+		arg(&c, "--systemd-cgroup");
 	arg(&c, "create");
 	arg(&c, "--bundle");
 	arg(&c, args->bundle);

@@ -32,15 +32,13 @@ extern const struct crisp_ops cli_ops;
 
 #define CLI_OPTIONS                                                                                \
 	"{\"path\":\"string: the program; found in the usual folders\","                           \
-	"\"root\":\"string: where it keeps its state\","                                           \
-	"\"systemd_cgroup\":\"bool: cgroups through systemd\"}"
+	"\"root\":\"string: where it keeps its state\"}"
 
 enum { CLI_PATH_MAX = OPTION_PATH_MAX };
 
 struct cli_options {
 	char path[CLI_PATH_MAX];	/* "": look for it */
 	char root[CLI_PATH_MAX];
-	bool systemd_cgroup;
 };
 
 /* 0 or -EINVAL with words. */

@@ -4,7 +4,6 @@
 static const struct option options[] = {
 	OPTION(PATH, struct cli_options, path),
 	OPTION(PATH, struct cli_options, root),
-	OPTION(BOOL, struct cli_options, systemd_cgroup),
 	{ 0 }
 };
 

@@ -14,6 +14,7 @@
 #include "core/base/file.h"
 #include "core/base/pool.h"
 #include "core/cgroup/drain.h"
+#include "core/cgroup/slice.h"
 #include "core/cgroup/tree.h"
 #include "core/loop/loop.h"
 #include "core/stats/netdev.h"
@@ -404,9 +405,25 @@ static void test_netdev(void)
 	close(fd);
 }
 
+static void test_slices(void)
+{
+	const char *path = "";
+	struct err why = { 0 };
+	ok(slice_path(pool, "a-b-c.slice", &path, &why) == 0 && !strcmp(path, "/a.slice/a-b.slice/a-b-c.slice"),
+	   "a slice's path: %s", path);
+	const char *pod = slice_of_pod(pool, "/crisp.slice", "4f");
+	ok(!strcmp(pod, "/crisp.slice/crisp-4f.slice"), "a pod's slice: %s", pod);
+	const char *leaf = cgroup_leaf(pool, pod, "c1"), *oci = cgroup_oci_path(pool, leaf);
+	ok(!strcmp(leaf, "/crisp.slice/crisp-4f.slice/crisp-c1.scope"), "a container's scope: %s", leaf);
+	ok(!strcmp(oci, "crisp-4f.slice:crisp:c1"), "as the engine is told: %s", oci);
+	leaf = cgroup_leaf(pool, "/kubepods/pod1", "c1");
+	ok(!strcmp(leaf, "/kubepods/pod1/c1") && cgroup_oci_path(pool, leaf) == leaf, "cgroupfs: %s", leaf);
+}
+
 int main(void)
 {
 	pool = pool_new(NULL, "test");
+	test_slices();
 	snprintf(parent, sizeof(parent), "/crisp-unit-%d/x", getpid());
 	test_v2_files();
 	test_netdev();

@@ -56,8 +56,10 @@ static void test_defaults(void)
 		   !strcmp(c->netplug_dir, "/x/build/netplug"),
 	   "own folders lie beside the binary");
 	ok(!strcmp(c->netns_dir, "/run/netns") && !strcmp(c->netns_prefix, "crisp-"), "netns");
-	ok(c->log_level == LOG_LEVEL_INFO && !strcmp(c->cgroup_driver, "auto") &&
-		   !strcmp(c->cgroup_parent, "/crisp"), "log and cgroup");
+	bool systemd = !strcmp(c->cgroup_driver, "systemd");
+	ok(c->log_level == LOG_LEVEL_INFO && (systemd || !strcmp(c->cgroup_driver, "cgroupfs")) &&
+		   !strcmp(c->cgroup_parent, systemd ? "crisp.slice" : "/crisp"),
+	   "log and cgroup: %s", c->cgroup_driver);
 	ok(c->n_handlers == 2 && !strcmp(config_handler(c, "runc")->engine, "runc") &&
 		   !strcmp(config_handler(c, "")->engine, "crun"),
 	   "crun and runc are there, crun is \"\"");
@@ -95,8 +97,8 @@ static void test_values(void)
 		return;
 	ok(!strcmp(c->socket, "/run/other/crisp.sock"), "the socket follows state: %s", c->socket);
 	ok(c->log_level == LOG_LEVEL_DEBUG, "level");
-	ok(!strcmp(c->cgroup_parent, "my.slice") && !strcmp(c->cgroup_driver, "auto"),
-	   "a key with nothing keeps its default");
+	ok(!strcmp(c->cgroup_parent, "my.slice") && !strcmp(c->cgroup_driver, "systemd"),
+	   "a key with nothing keeps its default, auto, for which the parent's form decides");
 	const struct config_handler *h = config_handler(c, NULL);
 	ok(h && !strcmp(h->name, "fast") && !strcmp(h->engine, "crun"), "the default handler");
 	ok(h && !strcmp(h->options_json,
@@ -237,6 +239,10 @@ static const struct {
 	{ "network: {plugin: a/b}", "network.plugin" },
 	{ "cgroup: {parent: crisp}", "cgroup.parent" },
 	{ "cgroup: {parent: /a/../b}", "cgroup.parent" },
+	{ "cgroup: {driver: systemd, parent: /crisp}",
+	  ":1: cgroup.parent: \"/crisp\" is not for the driver systemd, expected NAME.slice" },
+	{ "cgroup: {driver: cgroupfs, parent: crisp.slice}",
+	  "cgroup.parent: \"crisp.slice\" is not for the driver cgroupfs, expected a path like /crisp" },
 	{ "cgroup: {driver: v2}", "expected one of auto, cgroupfs, systemd" },
 	{ "images: {pinned: a}", "images.pinned: \"a\" is wrong, expected a list" },
 	{ "images: {pinned: [a, 5]}", "images.pinned: \"5\" is a number" },

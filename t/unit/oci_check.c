@@ -84,6 +84,33 @@ static const struct pod_case pod_cases[] = {
 	{ "Windows", POD(.windows = &(Cri__WindowsPodSandboxConfig){}), -EINVAL, "windows" },
 };
 
+static const struct pod_case slice_cases[] = {
+	{ "a slice", POD(LINUX(.cgroup_parent = "kubepods-burstable-pod1.slice")), 0, NULL },
+	{ "a slice by its path", POD(LINUX(.cgroup_parent = "/kubepods.slice/kubepods-pod1.slice")), 0, NULL },
+	{ "no parent", POD(), 0, NULL },
+	{ "a path", POD(LINUX(.cgroup_parent = "/kubepods/pod1")), -EINVAL,
+	  "linux.cgroup_parent, with the cgroup driver systemd: \"/kubepods/pod1\" is no slice" },
+	{ "a slice elsewhere", POD(LINUX(.cgroup_parent = "/a.slice/kubepods-pod1.slice")), -EINVAL,
+	  "expected /kubepods.slice/kubepods-pod1.slice" },
+	{ "a step to nowhere", POD(LINUX(.cgroup_parent = "a--b.slice")), -EINVAL, "is no slice" },
+	{ "the root slice", POD(LINUX(.cgroup_parent = "-.slice")), -EINVAL, "is no slice" },
+	{ "more than a name", POD(LINUX(.cgroup_parent = "a:b c.slice")), -EINVAL, "is no slice" },
+	{ "two levels up", POD(LINUX(.cgroup_parent = "/../../a.slice")), -EINVAL, "expected /a.slice" },
+};
+
+static void test_slices(void)
+{
+	struct oci_host h = v1;
+	h.systemd_cgroups = true;
+	for (size_t i = 0; i < sizeof(slice_cases) / sizeof(slice_cases[0]); i++) {
+		const struct pod_case *c = &slice_cases[i];
+		struct err e = { 0 };
+		int ret = oci_check_sandbox(&h, &c->pod, &e);
+		ok(ret == c->ret && (!c->says || strstr(e.msg, c->says)), "systemd: %s: %s", c->what,
+		   ret ? e.msg : "taken");
+	}
+}
+
 static void test_pods(void)
 {
 	for (size_t i = 0; i < sizeof(pod_cases) / sizeof(pod_cases[0]); i++) {
@@ -273,6 +300,7 @@ static void test_signals(void)
 int main(void)
 {
 	test_pods();
+	test_slices();
 	test_containers();
 	test_signals();
 	return done();

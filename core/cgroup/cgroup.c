@@ -594,3 +594,9 @@ bool cgroup_controller_v2(const struct cgroups *cg, const char *controller)
 	struct hierarchy *h = tree_find(cg, controller);
 	return h && h->v2;
 }
+
+char *cgroup_dir(struct cgroups *cg, struct pool *p, const char *controller, const char *path)
+{
+	const struct hierarchy *h = tree_find(cg, controller);
+	return pool_printf(p, "/proc/%d/fd/%d%s", (int)getpid(), h ? h->fd : -1, path);
+}

@@ -94,6 +94,8 @@ int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limit
  * NULL: v2. -ENOENT when the hierarchy, the cgroup or the file is not there. */
 int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file,
 		struct buf *out);
+/* The directory of a cgroup as a child of this process can open it, whatever is mounted where; in p. */
+char *cgroup_dir(struct cgroups *cg, struct pool *p, const char *controller, const char *path);
 /* The number after key in a file of "key number" lines; false if there is none. */
 bool cgroup_field(const struct buf *text, const char *key, uint64_t *out);
 /* The number at the start of such a file; "max" is UINT64_MAX. */

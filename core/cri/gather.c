@@ -6,6 +6,8 @@
 #include "core/base/pool.h"
 #include "core/loop/slice.h"
 
+enum { WALK_WAIT_MS = 1000 };
+
 struct names {
 	const char **ids;	/* pods and containers may go between two slices */
 	size_t n, cap;
@@ -19,6 +21,9 @@ struct gather {
 	struct names pods, containers;
 	struct sample_wait *waits;	/* of the containers */
 	size_t at, left;		/* left: that engines have to tell, and one for ourselves */
+	bool walks;
+	struct sample_wait walk;
+	struct loop_timer patience;	/* with the walk */
 };
 
 static void add(struct gather *g, struct names *l, const char *id)
@@ -60,6 +65,34 @@ static void handle_sampled(void *data)
 		g->done(g);
 }
 
+static void handle_walked(void *data)
+{
+	struct gather *g = data;
+	loop_timer_stop(&g->patience);
+	handle_sampled(g);
+}
+
+static void handle_impatience(struct loop_timer *t)
+{
+	struct gather *g = t->data;
+	model_sample_leave(&g->walk);
+	handle_sampled(g);
+}
+
+static void wait_for_walk(struct gather *g)
+{
+	bool missing = false;
+	for (size_t i = 0; i < g->containers.n && !missing; i++) {
+		struct container *c = gather_nth_container(g, i);
+		missing = c && !c->rw_at_ns;
+	}
+	if (!missing || !model_measure_wait(g->model, &g->walk, handle_walked, g))
+		return;
+	g->left++;
+	loop_timer_start(&g->patience, grpc_loop(g->call), grpc_pool(g->call), WALK_WAIT_MS, 0,
+			 handle_impatience, g);
+}
+
 static bool sample_next(struct loop_slice *s)
 {
 	struct gather *g = s->data;
@@ -82,6 +115,9 @@ static void handle_left(struct grpc_call *call, void *data)
 {
 	struct gather *g = data;
 	loop_slice_stop(&g->slice);
+	loop_timer_stop(&g->patience);
+	if (g->walk.cb)
+		model_sample_leave(&g->walk);
 	for (size_t i = 0; i < g->containers.n && i < g->at; i++)
 		if (g->waits[i].cb)
 			model_sample_leave(&g->waits[i]);
@@ -98,6 +134,11 @@ struct gather *gather_new(struct grpc_call *call, void (*done)(struct gather *g)
 	return g;
 }
 
+void gather_walks(struct gather *g)
+{
+	g->walks = true;
+}
+
 void gather_start(struct gather *g)
 {
 	struct pool *pool = grpc_pool(g->call);
@@ -105,6 +146,8 @@ void gather_start(struct gather *g)
 	g->waits = pool_alloc(pool, size);
 	memset(g->waits, 0, size);
 	g->left = 1;
+	if (g->walks)
+		wait_for_walk(g);
 	grpc_on_cancel(g->call, handle_left, g);
 	loop_slice_start(&g->slice, grpc_loop(g->call), pool, sample_next, handle_all_asked, g);
 }

@@ -15,6 +15,8 @@ struct gather *gather_new(struct grpc_call *call, void (*done)(struct gather *g)
 /* What is wanted, before the start: a pod with its containers, or one container. */
 void gather_pod(struct gather *g, struct pod *p);
 void gather_container(struct gather *g, struct container *c);
+/* Also what takes a walk, of containers that never were walked: waits for it, a second at most. */
+void gather_walks(struct gather *g);
 void gather_start(struct gather *g);
 
 /* In done: what there was and is still, in order.  The n-th, from 0; NULL: gone meanwhile. */

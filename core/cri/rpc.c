@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/base/buf.h"
 #include "core/base/pool.h"
 
 static void handle_left(struct grpc_call *call, void *data)
@@ -52,6 +53,26 @@ Cri__UInt64Value *rpc_number(struct pool *p, bool known, uint64_t value)
 	*v = (Cri__UInt64Value)CRI__UINT64_VALUE__INIT;
 	v->value = value;
 	return v;
+}
+
+static void *alloc_in_pool(void *pool, size_t n)
+{
+	return pool_alloc(pool, n);
+}
+
+static void leave_to_pool(void *pool, void *mem)
+{
+}
+
+void *rpc_copy(struct pool *p, const ProtobufCMessage *m)
+{
+	ProtobufCAllocator in_pool = { alloc_in_pool, leave_to_pool, p };
+	struct buf bytes = { 0 };
+	size_t n = protobuf_c_message_get_packed_size(m);
+	protobuf_c_message_pack(m, (uint8_t *)buf_room(&bytes, n));
+	void *copy = protobuf_c_message_unpack(m->descriptor, &in_pool, n, (uint8_t *)bytes.data);
+	buf_free(&bytes);
+	return copy;
 }
 
 static const char *value_of(void *const *have, size_t n, const char *key)

@@ -27,6 +27,9 @@ RPC(cri_container_stats);
 RPC(cri_list_container_stats);
 RPC(cri_pod_sandbox_stats);
 RPC(cri_list_pod_sandbox_stats);
+/* metrics.c */
+RPC(cri_list_metric_descriptors);
+RPC(cri_list_pod_sandbox_metrics);
 /* events.c */
 RPC(cri_get_container_events);
 /* images.c */
@@ -68,6 +71,9 @@ void rpc_reply_list(struct grpc_call *call, void *const *items, size_t n);
 
 /* Answer NotFound: kind is the field's name, "container_id". */
 void rpc_not_found(struct grpc_call *call, const char *field, const char *id, const char *what);
+
+/* A deep copy of m in p, with strings and all. */
+void *rpc_copy(struct pool *p, const ProtobufCMessage *m);
 
 /* An optional number of a message: NULL unless it is known. */
 Cri__UInt64Value *rpc_number(struct pool *p, bool known, uint64_t value);

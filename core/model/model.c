@@ -65,6 +65,7 @@ struct model *model_new(struct pool *p, const struct model_ground *g)
 	m->pool = p;
 	list_init(&m->pod_list);
 	list_init(&m->container_list);
+	list_init(&m->measure_waiters);
 	struct model_maps *maps = pool_new_struct(p, struct model_maps);
 	maps->model = m;
 	pool_res_add(p, &maps->res, release_maps);

@@ -78,8 +78,14 @@ struct model {
 	struct map pods, pod_names, containers, container_names;
 	struct list pod_list;		/* oldest first */
 	struct list container_list;	/* oldest first */
+	bool measure_failed;		/* the last time */
 	bool measuring;			/* writable layers, not again before: */
 	int64_t usage_next_ns;		/* CLOCK_MONOTONIC */
+	struct list measure_waiters;	/* struct sample_wait.link */
+	struct {			/* their file system, as measured; bytes 0: never */
+		uint64_t bytes, inodes, inodes_free;
+		unsigned major, minor;
+	} layers;
 	struct recovery *recovery;	/* while a restart is being taken up */
 	model_event_cb *on_event;
 	void *on_event_data;
@@ -177,6 +183,8 @@ struct container {
 	bool sampling;			/* the engine has been asked for the next one */
 	struct list sample_waiters;	/* struct sample_wait.link */
 	uint64_t rw_bytes, rw_inodes;	/* of the writable layer, as measured at rw_at_ns (0: never) */
+	uint64_t fds, sockets;		/* of its processes, at the same time */
+	uint64_t nofile;		/* soft limit of open files; 0: none, or not known */
 	int64_t rw_at_ns;
 
 	bool made;			/* known to the engine */
@@ -267,7 +275,8 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 			     exec_cb *done, void *data);
 void model_exec_leave(struct exec *x);
 
-/* Measure what writable layers hold, in the background, if it is time: somebody wants to know. */
+/* Measure what writable layers hold and processes have open, in the background, if it is time:
+ * somebody wants to know.  Containers that never were measured are at once. */
 void model_measure(struct model *m);
 /*
  * Bring c->stats up to date (a sample is good for a second; one that does not run keeps its last).
@@ -279,8 +288,11 @@ struct sample_wait {
 	void (*cb)(void *data);
 	void *data;
 };
+bool model_has_cgroup(const struct container *c);	/* that says what it uses */
 bool model_sample(struct container *c, struct sample_wait *w, void (*cb)(void *data), void *data);
 void model_sample_leave(struct sample_wait *w);
+/* The same for the end of a measuring.  False: none is under way. */
+bool model_measure_wait(struct model *m, struct sample_wait *w, void (*cb)(void *data), void *data);
 /* The same of a ready pod as a whole, at once: of its cgroup, or the sum of what its containers'
  * last samples say where there is none. */
 void model_sample_pod(struct pod *p);

@@ -96,7 +96,7 @@ static void ask_engine(struct container *c)
 	plug_call(c->pod->handler, PLUG_OP_STATS, &args, c->pod->id, SAMPLE_TIMEOUT_MS, handle_stats, sg);
 }
 
-static bool has_cgroup(const struct container *c)
+bool model_has_cgroup(const struct container *c)
 {
 	const struct plug_handler *h = c->pod->handler;
 	return !h || plug_can(h, CRISP_CAP_STATS_HOST_CGROUP) || !plug_has(h, PLUG_OP_STATS);
@@ -113,7 +113,7 @@ bool model_sample(struct container *c, struct sample_wait *w, void (*cb)(void *d
 	list_init(&w->link);
 	if (c->state != CONTAINER_STATE_RUNNING && c->state != CONTAINER_STATE_CREATED)
 		return false;
-	if (has_cgroup(c)) {
+	if (model_has_cgroup(c)) {
 		stats_read(c->model->g.cgroups, c->cgroup, &c->stats, NULL);
 		return false;
 	}

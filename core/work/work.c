@@ -16,7 +16,8 @@ static const struct job jobs[] = {
 	{ "sysctl", "sysctl NETNS KEY=VALUE...", job_sysctl },
 	{ "unpin", "unpin PATH...", job_unpin },
 	{ "rmtree", "rmtree PATH...", job_rmtree },
-	{ "usage", "usage DIR...: a line with bytes and inodes for each", job_usage_of },
+	{ "usage", "usage LAYERS [DIR CGROUP]...: of the file system of LAYERS its bytes, inodes, free inodes, device; "
+	  "for each pair bytes and inodes of DIR, descriptors, sockets and limit of CGROUP", job_usage_of },
 	{ "prepare", "prepare < REQUEST > REPLY (JSON, see core/work/prepare.h)", job_prepare },
 	{ 0 },
 };

@@ -93,6 +93,79 @@ ok([p.attributes.id for p in node.call("ListPodSandboxStats", filter={"id": pod[
 ok(not node.call("ListPodSandboxStats", filter={"label_selector": {"a": "b"}}).stats, "a filter by labels")
 ok(node.refused("PodSandboxStats", pod_sandbox_id="nope") == ("NOT_FOUND", 'pod_sandbox_id "nope": no such pod'), "an unknown pod")
 
+# -- metrics --
+
+NAMES = """blkio_device_usage_total cpu_cfs_periods_total cpu_cfs_throttled_periods_total cpu_cfs_throttled_seconds_total
+cpu_system_seconds_total cpu_usage_seconds_total cpu_user_seconds_total file_descriptors fs_inodes_free fs_inodes_total
+fs_limit_bytes fs_reads_bytes_total fs_reads_total fs_usage_bytes fs_writes_bytes_total fs_writes_total
+hugetlb_max_usage_bytes hugetlb_usage_bytes last_seen memory_cache memory_failcnt memory_failures_total
+memory_kernel_usage memory_mapped_file memory_max_usage_bytes memory_rss memory_swap memory_usage_bytes
+memory_working_set_bytes network_receive_bytes_total network_receive_errors_total
+network_receive_packets_dropped_total network_receive_packets_total network_transmit_bytes_total
+network_transmit_errors_total network_transmit_packets_dropped_total network_transmit_packets_total
+oom_events_total pressure_cpu_stalled_seconds_total pressure_cpu_waiting_seconds_total
+pressure_io_stalled_seconds_total pressure_io_waiting_seconds_total pressure_memory_stalled_seconds_total
+pressure_memory_waiting_seconds_total processes sockets spec_cpu_period spec_cpu_quota spec_cpu_shares
+spec_memory_limit_bytes spec_memory_reservation_limit_bytes spec_memory_swap_limit_bytes start_time_seconds
+threads threads_max ulimits_soft""".split()
+known = {m.name: m for m in node.call("ListMetricDescriptors").descriptors}
+ok(len(NAMES) == 56 and set(known) == {f"container_{n}" for n in NAMES}, "all 56 metrics are described",
+   set(known) ^ {f"container_{n}" for n in NAMES})
+ok(all(m.help and list(m.label_keys[:3]) == ["id", "name", "image"] for m in known.values()), "with help and labels")
+limits = {"cpu_period": 100000, "cpu_quota": 50000, "cpu_shares": 512, "memory_limit_in_bytes": 64 << 20,
+          "memory_swap_limit_in_bytes": 64 << 20}
+limited = node.create_request(host, "limited", "sh", "-c", "while :; do :; done")
+limited["config"]["linux"]["resources"] = limits
+limited = node.call("CreateContainer", **limited).container_id
+node.call("StartContainer", container_id=limited)
+metrics = {p.pod_sandbox_id: p for p in node.call("ListPodSandboxMetrics").pod_metrics}
+ok(set(metrics) == {pod, host}, "metrics of both pods", set(metrics))
+of = {c.container_id: c.metrics for p in metrics.values() for c in p.container_metrics}
+ok(set(of) == {ctr, other, limited}, "and of all containers", set(of))
+every = [m for p in metrics.values() for m in p.metrics] + [m for c in of.values() for m in c]
+wrong = {m.name for m in every if len(m.label_values) != len(known[m.name].label_keys)}
+ok(not wrong, "each with as many values as its description has keys", wrong)
+
+
+def value(id, name, *more):
+    got = [m.value.value for m in of[id] if m.name == f"container_{name}" and tuple(m.label_values[3:])[:len(more)] == more]
+    return got[0] if got else None
+
+
+PSI = os.path.exists(f"/sys/fs/cgroup{group}/cpu.pressure")
+V1 = os.path.exists(f"/sys/fs/cgroup/memory{group}/memory.stat")
+HUGE = os.path.isdir("/sys/fs/cgroup/hugetlb") or os.path.exists("/sys/fs/cgroup/hugetlb.2MB.current")
+absent = {n for n in NAMES if value(limited, n) is None and not n.startswith("network_")}
+may_lack = {n for n in NAMES if n.startswith(("blkio_", "fs_reads", "fs_writes"))}	# no device has moved a byte
+may_lack |= set() if PSI else {n for n in NAMES if n.startswith("pressure_")}
+may_lack |= set() if HUGE else {n for n in NAMES if n.startswith("hugetlb_")}
+may_lack |= set() if V1 else {"hugetlb_max_usage_bytes"}
+ok(not absent - may_lack, "at once after its start a container has all but what the kernel does not tell", absent - may_lack)
+ok((value(limited, "spec_cpu_quota"), value(limited, "spec_cpu_period"), value(limited, "spec_memory_limit_bytes"),
+    value(limited, "spec_cpu_shares")) == (50000, 100000, 64 << 20, 512), "its limits",
+   [value(limited, n) for n in NAMES if n.startswith("spec_")])
+ok(value(other, "spec_memory_limit_bytes") == 0 and value(other, "spec_cpu_quota") is None, "none where there are none")
+ok(value(limited, "processes") == 1 and value(limited, "threads") == 1, "its processes",
+   (value(limited, "processes"), value(limited, "threads")))
+pid = node.pid(other)
+fds = os.listdir(f"/proc/{pid}/fd")
+ok(value(other, "file_descriptors") == len(fds) and value(other, "sockets") == 0, "open files", (value(other, "file_descriptors"), fds))
+soft = int(next(l for l in open(f"/proc/{pid}/limits") if l.startswith("Max open files"))[14:].split()[0])
+ok(value(other, "ulimits_soft", "max_open_files") == soft, "and the limit of them", (value(other, "ulimits_soft"), soft))
+fs = os.statvfs(layer.fs_id.mountpoint)
+dev = f"/sys/dev/block/{os.major(os.stat(layer.fs_id.mountpoint).st_dev)}:{os.minor(os.stat(layer.fs_id.mountpoint).st_dev)}"
+name = "/dev/" + os.path.basename(os.readlink(dev)) if os.path.exists(dev) else dev.rsplit("/")[-1]
+ok(value(ctr, "fs_limit_bytes", name) == fs.f_blocks * fs.f_frsize and value(ctr, "fs_inodes_total", name) == fs.f_files and
+   value(ctr, "fs_usage_bytes", name) >= FILL, "the file system below", [m for m in of[ctr] if "_fs_" in m.name])
+ok(value(ctr, "cpu_usage_seconds_total", "total") > 0 and abs(value(ctr, "start_time_seconds") - time.time()) < 600 and
+   abs(value(ctr, "last_seen") - time.time()) < 60 and value(ctr, "memory_working_set_bytes") > 0, "and what else it uses")
+net = {(m.name, m.label_values[3]): m.value.value for m in metrics[pod].metrics}
+now = net_dev(node.pid(ctr))["eth0"]
+ok(len(net) == 8 and 0 < net["container_network_receive_bytes_total", "eth0"] <= now[0] and
+   0 < net["container_network_transmit_bytes_total", "eth0"] <= now[1], "the pod's network", (net, now))
+ok(not metrics[host].metrics, "none of the host's")
+node.call("StopContainer", container_id=limited, timeout=0)
+
 # -- over the core's death --
 
 old = node.core()

@@ -17,6 +17,7 @@
 #include "core/cgroup/slice.h"
 #include "core/cgroup/tree.h"
 #include "core/loop/loop.h"
+#include "core/stats/detail.h"
 #include "core/stats/netdev.h"
 #include "core/stats/stats.h"
 #include "t/tap.h"
@@ -327,6 +328,46 @@ static void put(const char *dir, const char *file, const char *text)
 		printf("# %s\n", why.msg);
 }
 
+static void test_v2_detail(struct cgroups *cg, const char *dir)
+{
+	static const char *const sizes[] = { "2MB", "1GB" };
+	struct stats_detail d;
+	put(dir, "cpu.stat", "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n"
+	    "nr_periods 9\nnr_throttled 4\nthrottled_usec 7\n");
+	put(dir, "memory.peak", "104857601\n");
+	put(dir, "memory.low", "max\n");
+	put(dir, "hugetlb.2MB.current", "4194304\n");
+	put(dir, "io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n7:1 \n"
+	    "253:16 rbytes=18446744073709551615 wbytes=0 rios=1 wios=0 dbytes=0 dios=0\n");
+	stats_detail_read(cg, "/c", sizes, 2, &d);
+	ok(d.user_ns.n == 3000000000 && d.system_ns.n == 2000000000 && d.periods.n == 9 &&
+		   d.throttled_periods.n == 4 && d.throttled_ns.n == 7000,
+	   "v2 cpu in detail");
+	ok(d.cache.n == 1 && d.max_usage.n == 104857601 && d.failures.n == 4 && d.oom_kills.n == 2 &&
+		   d.reservation.known && !d.reservation.n && !d.kernel.known && !d.own_faults.known,
+	   "v2 memory in detail, without what it does not tell");
+	ok(d.n_pages == 1 && !strcmp(d.pages[0].size, "2MB") && d.pages[0].usage.n == 4194304 &&
+		   !d.pages[0].max_usage.known,
+	   "v2 huge pages of the size that is there");
+	ok(d.n_devices == 2 && d.devices[0].major == 8 && d.devices[0].read_bytes == 1 &&
+		   d.devices[0].write_bytes == 2 && d.devices[0].reads == 3 && d.devices[0].writes == 4 &&
+		   d.devices[1].minor == 16 && d.devices[1].read_bytes == UINT64_MAX,
+	   "v2 devices");
+	struct stats_detail v1 = { 0 };
+	stats_detail_blkio(&v1, "8:0 Read 10\n8:0 Write 20\n8:0 Sync 30\n8:16 Read 5\nTotal 60\n", true);
+	stats_detail_blkio(&v1, "8:0 Read 1\n8:0 Write 2\nTotal 3\n", false);
+	stats_detail_blkio(&v1, "", false);
+	ok(v1.n_devices == 2 && v1.devices[0].read_bytes == 10 && v1.devices[0].write_bytes == 20 &&
+		   v1.devices[0].reads == 1 && v1.devices[0].writes == 2 && v1.devices[1].read_bytes == 5,
+	   "v1 devices");
+	struct buf many = { 0 };
+	for (int i = 0; i < 100; i++)
+		buf_printf(&many, "8:%d Read 1\n", i);
+	stats_detail_blkio(&v1, many.data, true);
+	ok(v1.n_devices == DETAIL_DEVICES_MAX, "no more of them than are told of");
+	buf_free(&many);
+}
+
 static void test_v2_files(void)
 {
 	char dir[] = "/tmp/cgroup2.XXXXXX";
@@ -367,6 +408,7 @@ static void test_v2_files(void)
 	ok(s.has_swap && s.swap_usage == 4096 && !s.has_swap_available, "v2 swap");
 	uint64_t n;
 	ok(cgroup_oom_kills(&cg, "/c", &n) == 0 && n == 2, "v2 OOM kills");
+	test_v2_detail(&cg, dir);
 	struct cgroup_limits l;
 	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory == 209715200 && l.memory_swap == 0 &&
 		   !l.pids,

@@ -68,7 +68,7 @@ struct core {
 static void give_up(struct core *c, const struct err *e)
 {
 	log_error("can't start", "error", err_text(e));
-	c->code = 1;
+	c->code = c->config ? 1 : 2;
 	loop_stop(c->loop);
 }
 
@@ -95,7 +95,7 @@ static void handle_leave(struct loop_signal *s, int signo)
 	grpc_server_shutdown(c->server);
 	cri_end(&c->cri);
 	if (!c->again) {
-		unlink(c->args->config->socket);
+		unlink(c->config->socket);
 		keep_drop(c->g.keep, "sock");
 	}
 	if (!grpc_server_connections(c->server)) {
@@ -126,6 +126,7 @@ static void reload(struct core *c, struct pool *p, const struct config *fresh)
 	c->config_pool = p;
 	c->cri.config = c->config;
 	log_set_level((enum log_level)c->config->log_level);
+	config_keep(c->g.keep, p, c->config);
 	model_reload(c->model, c->config);
 	handlers_apply(c->g.plug, c->config);
 	test_again(c);
@@ -161,13 +162,34 @@ static void handle_keeper_lost(void *data)
 {
 	struct core *c = data;
 	struct err e = { 0 };
-	const char *keeper = pool_printf(c->pool, "%s/crisp-keeper", c->args->config->libexec_dir);
+	const char *keeper = pool_printf(c->pool, "%s/crisp-keeper", c->config->libexec_dir);
 	if (c->g.cgroups)
 		cgroups_exit_helpers(c->g.cgroups);
 	precedence_give_back();
 	keep_revive(c->g.keep, keeper, c->args->keeper_argv, &e);
 	precedence_take();
 	log_error("going on without a keeper", "error", err_text(&e));
+}
+
+/* A core that takes up from one that died goes on with the configuration of that one, whatever has
+ * been written into the file since: only a start and a reload take it from there. */
+static int take_config(struct core *c, struct err *e)
+{
+	struct err why = { 0 };
+	struct pool *p = pool_new(c->pool, "config");
+	const struct config *kept = config_kept(c->g.keep, p, c->args->exe_dir, &why);
+	if (kept) {
+		c->config = kept;	/* p lasts: each reload borrows from it */
+		log_set_level((enum log_level)kept->log_level);
+		return 0;
+	}
+	pool_destroy(p);
+	if (why.code)
+		log_error("the configuration in force is lost, the file's is taken", "error", err_text(&why));
+	if (!c->config)
+		return err_set(e, EINVAL, "%s", c->args->config_error);
+	config_keep(c->g.keep, c->pool, c->config);
+	return 0;
 }
 
 static int take_over(struct core *c, struct err *e)
@@ -187,13 +209,13 @@ static int take_over(struct core *c, struct err *e)
 						   a->ready_fd;
 	if (c->ready_fd >= 0)
 		fd_set_cloexec(c->ready_fd, 1);
-	return 0;
+	return take_config(c, e);
 }
 
 /* One crisp a state directory.  The lock belongs to the open file, which the keeper holds too. */
 static int lock_state(struct core *c, struct err *e)
 {
-	const char *state = c->args->config->state, *path = pool_printf(c->pool, "%s/lock", state);
+	const char *state = c->config->state, *path = pool_printf(c->pool, "%s/lock", state);
 	int ret = file_mkdirs(state, 0711, e);
 	int fd = keep_take(c->g.keep, KEEP_KEY_LOCK);
 	if (fd >= 0)
@@ -213,7 +235,7 @@ static int lock_state(struct core *c, struct err *e)
 
 static char *holder_path(const struct core *c)
 {
-	return pool_printf(c->pool, "%s/" KEEP_HOLDER_SOCKET, c->args->config->state);
+	return pool_printf(c->pool, "%s/" KEEP_HOLDER_SOCKET, c->config->state);
 }
 
 /* Where the next crispd asks the keeper.  The socket is the keeper's to read. */
@@ -261,7 +283,7 @@ static void handle_handler(void *data, const char *name)
 
 static int open_images(struct core *c, struct err *e)
 {
-	const struct config *cf = c->args->config;
+	const struct config *cf = c->config;
 	struct image_mirror *mirrors = pool_alloc(c->pool, (cf->n_mirrors + 1) * sizeof(*mirrors));
 	for (size_t i = 0; i < cf->n_mirrors; i++)
 		mirrors[i] = (struct image_mirror){ cf->mirrors[i].host, cf->mirrors[i].urls };
@@ -279,7 +301,7 @@ static void open_plugins(struct core *c)
 		.exited = handle_engine_exit, .oom = handle_engine_oom, .sandbox_gone = handle_sandbox_gone,
 		.handler = handle_handler,
 	};
-	const struct config *cf = c->args->config;
+	const struct config *cf = c->config;
 	struct plug_options po = { .engine_dir = cf->engine_dir, .libexec_dir = cf->libexec_dir,
 				   .state_dir = cf->state, .mntns_fd = -1 };
 	c->g.plug = plug_new(c->loop, c->pool, c->g.spawner, c->g.keep, &po, &events, c);
@@ -290,7 +312,7 @@ static void open_plugins(struct core *c)
 
 static int open_ground(struct core *c, struct err *e)
 {
-	const struct config *cf = c->args->config;
+	const struct config *cf = c->config;
 	if (!strcmp(cf->images_store, "erofs"))
 		return err_set(e, ENOSYS, "images.store: erofs is not supported yet, expected dir or auto");
 	if (access(cf->registries_dir, F_OK) == 0)
@@ -336,7 +358,7 @@ static void listen_now(void *data)
 {
 	struct core *c = data;
 	struct err e = { 0 };
-	const struct config *cf = c->args->config;
+	const struct config *cf = c->config;
 	int fd = c->listen_fd;
 	if (fd >= 0 && !sock_is_at(fd, cf->socket)) {
 		close(fd);
@@ -439,7 +461,7 @@ static bool must_rest(const struct core *c)
 /* What still runs for us ends now: a keeper must neither wait for it nor be found beside it. */
 static void rest(struct core *c)
 {
-	const char *dir = c->args->config->libexec_dir;
+	const char *dir = c->config->libexec_dir;
 	struct err e = { 0 };
 	if (c->g.cgroups && cgroups_kill_helpers(c->g.cgroups, HELPERS_WAIT_MS, &e) < 0)
 		log_warn("a helper runs on", "error", err_text(&e));
@@ -451,6 +473,7 @@ static void rest(struct core *c)
 
 static void end(struct core *c)
 {
+	config_drop(c->g.keep);
 	if (c->again) {
 		keep_again(c->g.keep);
 		return;
@@ -483,7 +506,7 @@ int core_main(const struct core_args *a)
 	loop_signal_start(&c.sigusr2, c.loop, c.pool, SIGUSR2, handle_leave, &c);
 	start(&c);
 	loop_run(c.loop);
-	if (c.g.keep)
+	if (c.g.keep && c.config)	/* else its keeper is none the wiser */
 		end(&c);
 	pool_destroy(c.pool);
 	return c.code;

@@ -9,7 +9,8 @@ struct pool;
 
 struct core_args {
 	struct pool *pool;		/* the root pool */
-	const struct config *config;	/* lives in pool */
+	const struct config *config;	/* lives in pool; NULL: it can't be read, says config_error */
+	const char *config_error;
 	/* As for config_load(), to load it anew on SIGHUP. */
 	const char *config_file, *exe_dir;
 	const char *const *sets;

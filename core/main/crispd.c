@@ -177,12 +177,15 @@ static int run(struct pool *p, int argc, char **argv)
 	struct err e = { 0 };
 	int ret = config_load(p, o.core.config_file, o.core.sets, o.core.n_sets, o.core.exe_dir, &c,
 			      &e);
-	if (ret < 0) {
+	bool takes_over = o.is_core && o.core.keep_sock >= 0;
+	if (ret < 0 && !takes_over) {
 		fprintf(stderr, "crispd: %s\n", err_text(&e));
 		return EXIT_USAGE;
 	}
-	o.core.config = c;
-	log_set_level((enum log_level)c->log_level);
+	o.core.config = ret < 0 ? NULL : c;
+	o.core.config_error = err_text(&e);
+	if (o.core.config)
+		log_set_level((enum log_level)c->log_level);
 	if (o.check) {
 		puts("the configuration is good");
 		return 0;

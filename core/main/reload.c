@@ -1,13 +1,62 @@
-/* SIGHUP: another configuration, of which handlers and the log's level are taken. */
+/*
+ * The configuration in force: what SIGHUP changes of it (handlers and the log's level), and how it
+ * outlives a core that dies.
+ */
 #include "core/main/reload.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/base/buf.h"
+#include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
 #include "core/config/config.h"
+#include "core/keep/keep.h"
 #include "core/plug/plug.h"
+
+/* -- kept -- */
+
+#define KEY "config"
+
+void config_keep(struct keep *k, struct pool *p, const struct config *c)
+{
+	struct pool *tmp = pool_new(NULL, "config text");
+	struct json_out *o = json_out(tmp);
+	struct err e = { 0 };
+	size_t len;
+	config_json(c, o);
+	const char *text = json_text(o, &len);
+	int fd = memfd_create("crisp-config", MFD_CLOEXEC);
+	int ret = fd < 0 ? err_sys(&e, "memfd") : file_write_all(fd, text, len);
+	if (fd >= 0)
+		pool_fd(p, fd);
+	if (ret == 0)
+		keep_put(k, KEY, fd);
+	else
+		log_warn("the configuration is not kept for another core", "error", strerror(-ret));
+	pool_destroy(tmp);
+}
+
+void config_drop(struct keep *k)
+{
+	keep_drop(k, KEY);
+}
+
+const struct config *config_kept(struct keep *k, struct pool *p, const char *exe_dir, struct err *e)
+{
+	struct config *c = NULL;
+	int fd = keep_take(k, KEY);
+	if (fd < 0)
+		return NULL;
+	pool_fd(p, fd);
+	config_load(p, pool_printf(p, "/proc/self/fd/%d", fd), NULL, 0, exe_dir, &c, e);
+	return c;
+}
+
+/* -- another one -- */
 
 void handlers_apply(struct plug *pl, const struct config *c)
 {
@@ -22,7 +71,6 @@ void handlers_apply(struct plug *pl, const struct config *c)
 			plug_handler_drop(h);
 	plug_handler_default(pl, c->engine_default);
 }
-
 
 static bool same_text(const char *a, const char *b)
 {

@@ -172,8 +172,53 @@ said = reload("engines: {handlers: {cli: {engine: fake, optoins: {}}}}")
 ok("did you mean" in said and "optoins" in said, "a bad configuration: the log says where", said)
 ok(d.pod(d.run("still", "fresh"))["state"] == "SANDBOX_READY", "and the old one holds")
 d.remove_all()
+
+# -- the core dies on a configuration that is no more --
+
+bad = "engines: {handlers: {cli: {engine: fake, optoins: {}}}}"
+pod = d.run("held", "fresh")
+ctr = d.started(pod, "c", "deaf")
+said = reload(bad)
+for word in "bad", "other", "none":
+    if word == "other":
+        with open(f"{d.dir}/config.yaml", "w") as f:
+            json.dump({**d.config(), "cgroup": {"parent": "/elsewhere"}, "engines": {"default": "other", "handlers": {"other": {"engine": "fake"}}}}, f)
+    elif word == "none":
+        os.rename(f"{d.dir}/config.yaml", f"{d.dir}/gone.yaml")
+    d.kill_core()
+    ok("fresh" in handlers()[1] and "narrow" not in handlers()[1] and d.ctr(ctr)["state"] == "CONTAINER_RUNNING",
+       f"{word}: the next core goes on with the one in force", handlers()[1])
+    parent = d.pod(d.run(word, "fresh", linux={}))["cgroupParent"]
+    ok(parent.startswith(f"{d.cgroup}/"), f"{word}: with all of it", parent)
+d.remove_all()
 d.more, d.handlers = more, {**d.handlers, "narrow": narrow}
-reload()
+with open(f"{d.dir}/config.yaml", "w") as f:
+    json.dump(d.config(), f)
+old = d.core()
+d.keeper.send_signal(signal.SIGUSR2)
+d.next_core(old)
+ok("narrow" in handlers()[1], "a core that is started anew by request reads the file")
+
+# -- an engine that comes later --
+
+os.mkdir(f"{d.dir}/plugins")
+shutil.copy(f"{BUILD}/engines/fake.so", f"{d.dir}/plugins/fake.so")
+e = Daemon("e", later={"archetype": "cli"})
+e.handlers = {h: {**o, "program": f"{BUILD}/libexec/crisp-fake"} for h, o in e.handlers.items()}
+e.more = {"later": {"engine": "later"}}
+e.args = ["--set", f"engine_dir={d.dir}/plugins"]
+e.start().load()
+st = json.loads(e.call("Status", {"verbose": True})["info"]["info"])["handlers"]
+ok([h["state"] for h in st] == ["ready"] * 4 + ["failed"] and "later.so" in st[4]["reason"], "a plugin is missing: its handler alone has failed", st)
+f = e.refused("RunPodSandbox", {"config": e.pod_config("x"), "runtime_handler": "later"})
+ok(f.code == "EHOSTDOWN" and "later.so" in f.words, "and says why", f)
+shutil.copy(f"{BUILD}/engines/fake.so", f"{d.dir}/plugins/later.so")
+e.keeper.send_signal(signal.SIGHUP)
+until(lambda: "later" in [h["name"] for h in e.call("Status")["runtime_handlers"]], "the plugin")
+pod = e.run("x", "later")
+ok(e.ctr(e.started(pod, "c", "deaf"))["state"] == "CONTAINER_RUNNING", "a reload finds it")
+e.remove_all()
+e.stop()
 
 # -- an engine that breaks --
 

@@ -118,7 +118,10 @@ def ready():
 
 
 shutil.copy("/usr/bin/crun", f"{HOME}/crun")
-node = Node({**HANDLERS, "copy": {"engine": "crun", "options": {"path": f"{HOME}/crun"}}}).start().load()
+COPY = {"engine": "crun", "options": {"path": f"{HOME}/crun"}, "privileged_without_host_devices": True,
+        "spec": {"process": {"env": ["BELOW=1"], "rlimits": [{"type": "RLIMIT_CORE", "hard": 8192, "soft": 4096}]},
+                 "mounts": [{"destination": "/below", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "size=4k"]}]}}
+node = Node({**HANDLERS, "copy": COPY}).start().load()
 ok(ready() == {"", "copy", *HANDLERS}, "all handlers are ready", ready())
 ok(snapshot() == "", "what there is")
 
@@ -247,6 +250,17 @@ ok(st.status.runtime_handler == "crun" and '"askedHandler":"gvisor"' in st.info[
 c = node.started(pod, "c", "sh", "-c", "ls -d /sys/class/net/" + node.bridge,
                  namespaces={"network": "NODE", "pid": "CONTAINER", "ipc": "POD"})
 ok(node.wait_exit(c).exit_code == 0, "and sees it", log(c))
+
+# -- options, by a real engine --
+
+pod = node.run("options", "copy", security={"privileged": True})
+c = node.started(pod, "c", "sleep", "1000", security={"privileged": True}, envs=[{"key": "OWN", "value": "Mg=="}])
+got = node.exec(c, "sh", "-c", "echo $BELOW $OWN; ulimit -c; cat /proc/mounts; ls /dev; cat /proc/self/status")
+out = got.stdout.decode()
+ok(out.startswith("1 2\n8\n"), "the handler's parts of the spec: variables and limits", out[:100])
+ok("tmpfs /below tmpfs ro," in out, "mounts")
+ok("kmsg" not in out.split() and "Seccomp:\t0" in out, "privileged, without the host's devices", out)
+node.down(pod)
 
 # -- an engine whose program goes, and comes back --
 

@@ -24,11 +24,11 @@ static void release_console(struct pool_res *r)
 	close(c->fd);
 }
 
-int console_listen(struct pool *p, const char *dir, struct console **out, struct err *e)
+int console_listen(struct pool *p, const char *dir, const char *name, struct console **out, struct err *e)
 {
 	struct console *c = pool_new_struct(p, struct console);
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	c->path = pool_printf(p, "%s/tty", dir);
+	c->path = pool_printf(p, "%s/%s", dir, name);
 	if (strlen(c->path) >= sizeof(addr.sun_path))
 		return err_set(e, ENAMETOOLONG, "state directory: %s is too long for a socket", c->path);
 	strcpy(addr.sun_path, c->path);

@@ -8,8 +8,8 @@
 struct console;
 struct pool;
 
-/* Listen on DIR/tty (short: a socket's path has 107 bytes); closed and unlinked with p. */
-int console_listen(struct pool *p, const char *dir, struct console **out, struct err *e);
+/* Listen on DIR/NAME (short: a socket's path has 107 bytes); closed and unlinked with p. */
+int console_listen(struct pool *p, const char *dir, const char *name, struct console **out, struct err *e);
 const char *console_path(const struct console *c);
 /* The master (non-blocking, the caller's), or -errno when none was sent. */
 int console_take(struct console *c, struct err *e);

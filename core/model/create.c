@@ -333,14 +333,20 @@ void container_drop_start_fds(struct container *c)
 
 void container_drop_fds(struct container *c)
 {
-	static const char *const kept[] = { "in", "out", "err", "pid" };
-	for (size_t i = 0; i < 4; i++)
+	static const char *const kept[] = { "out", "err", "pid" };
+	for (size_t i = 0; i < 3; i++)
 		keep_container_fd(c, kept[i], -1);
 	container_drop_start_fds(c);
+	container_close_stdin(c);
+	container_close_log(c);
+}
+
+void container_close_stdin(struct container *c)
+{
+	keep_container_fd(c, "in", -1);
 	if (c->stdin_fd >= 0)
 		close(c->stdin_fd);
 	c->stdin_fd = -1;
-	container_close_log(c);
 }
 
 int container_open_log(struct container *c, int out_fd, int err_fd, struct err *e)
@@ -385,7 +391,7 @@ static int open_output(struct op *op)
 	struct create *cr = create_of(op);
 	bool fifos = plug_can(c->pod->handler, CRISP_CAP_STDIO_FIFO);
 	if (c->config->tty && !fifos)
-		return console_listen(op->pool, container_dir(op->pool, c), &cr->console, &op->err);
+		return console_listen(op->pool, container_dir(op->pool, c), "tty", &cr->console, &op->err);
 	int out = -1, err = -1, ret = fifos ? open_fifos(op, &out, &err) : 0;
 	if (!fifos && c->config->stdin)
 		ret = open_pipe(op, &c->stdin_fd, &cr->child_in, true);

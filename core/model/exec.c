@@ -1,5 +1,5 @@
 /*
- * ExecSync.  Not a step table but a small state machine around a byte pump:
+ * ExecSync and Exec.  Not a step table but a small state machine around a byte pump:
  *
  *	STARTING --engine has the pid--> RUNNING --exit--> ENDED
  *	    \------- refused ---------------------------/
@@ -9,6 +9,9 @@
  * to that, the answer comes at most DEATH_MS later.  An engine that is given FIFOs copies what the
  * process writes: there the answer waits a moment for their end.  The engine is told to forget an
  * exec that it has started, once it has ended.
+ *
+ * An Exec differs in where its output goes (to a client, piece by piece), in having stdin and
+ * perhaps a tty, and in running on when its client leaves.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +26,7 @@
 #include "core/base/log.h"
 #include "core/base/pool.h"
 #include "core/keep/keep.h"
+#include "core/model/console.h"
 #include "core/model/model_int.h"
 #include "core/oci/oci.h"
 #include "core/plug/plug.h"
@@ -44,10 +48,15 @@ struct exec {
 	char id[65];
 	struct plug_handler *handler;
 	const char *pod_id, *ctr_id;	/* ours: the container may go first */
-	exec_cb *done;			/* NULL once answered or left */
+	exec_cb *done;			/* of an ExecSync; NULL once answered or left */
 	void *data;
 	struct exec_result result;
-	struct output out, err;
+	bool streams;			/* an Exec, so: */
+	struct live live;
+	struct live_want want;
+	unsigned width, height;		/* as asked for before it has started */
+	struct console *console;	/* under tty */
+	struct output out, err;		/* out: the pty's master under tty */
 	struct fifos fifos;
 	struct loop_timer drain;	/* ended, output still on its way */
 	int drain_status;
@@ -101,13 +110,19 @@ static void exec_end(struct exec *x, int ret, const struct err *e)
 	loop_timer_stop(&x->deadline);
 	loop_timer_stop(&x->drain);
 	loop_child_stop(&x->child);
+	feed_close(&x->live.in);
 	output_close(&x->out);
 	output_close(&x->err);
 	keep_exec(x, -1);
 	fifos_unlink(&x->fifos);
+	if (x->fifos.in_fd >= 0)
+		close(x->fifos.in_fd);
 	if (x->done)
 		x->done(x->data, ret, &x->result, e);
 	x->done = NULL;
+	if (x->live.user)
+		x->live.user->ended(x->live.data, ret, x->result.exit_code, e);
+	x->live.user = NULL;
 	buf_free(&x->result.out);
 	buf_free(&x->result.err);
 	loop_destroy_later(x->model->g.loop, x->pool);
@@ -170,6 +185,12 @@ static void exec_kill(struct exec *x)
 
 /* -- output -- */
 
+static void collect(struct exec *x, struct output *o, const char *bytes, size_t n)
+{
+	size_t room = EXEC_OUTPUT_MAX - x->result.out.len - x->result.err.len;
+	buf_add(o->into, bytes, n < room ? n : room);
+}
+
 /* Returns false at the end or when there is nothing more now. */
 static bool read_some(struct exec *x, struct output *o)
 {
@@ -182,8 +203,10 @@ static bool read_some(struct exec *x, struct output *o)
 			output_close(o);
 		return false;
 	}
-	size_t room = EXEC_OUTPUT_MAX - x->result.out.len - x->result.err.len;
-	buf_add(o->into, scratch, (size_t)n < room ? (size_t)n : room);
+	if (!x->streams)
+		collect(x, o, scratch, (size_t)n);
+	else if (x->live.user)
+		x->live.user->output(x->live.data, o == &x->out ? CONLOG_STDOUT : CONLOG_STDERR, scratch, (size_t)n);
 	return true;
 }
 
@@ -226,6 +249,46 @@ static void handle_exit(struct loop_child *child)
 
 /* -- the start -- */
 
+static void read_from(struct exec *x, struct output *o, struct buf *into, int fd)
+{
+	o->fd = fd;
+	o->into = into;
+	loop_io_start(&o->io, x->model->g.loop, x->pool, o->fd, LOOP_READ, handle_output, x);
+}
+
+static void handle_closed(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	if (ret < 0 && ret != -ENOENT && ret != -ESRCH)
+		log_warn("an engine could not close an exec's stdin", "error", err_text(e));
+}
+
+/* An engine with FIFOs holds both ends of stdin. */
+static void tell_input_end(struct exec *x)
+{
+	if (x->fifos.in && plug_has(x->handler, PLUG_OP_CLOSE_STDIN))
+		plug_close_stdin(x->handler, x->pod_id, x->ctr_id, x->id, ENGINE_TIMEOUT_MS, handle_closed, NULL);
+}
+
+/* What the client has asked for before there was a process. */
+static void catch_up(struct exec *x)
+{
+	if (x->fifos.out && x->want.tty && x->width)
+		live_engine_resize(x->c->pod, x->ctr_id, x->id, x->width, x->height);
+	if (x->want.in && !x->want.tty && x->live.in.fd < 0)
+		tell_input_end(x);
+}
+
+/* Under tty the engine has sent the master by now. */
+static int take_console(struct exec *x)
+{
+	int master = console_take(x->console, &x->why);
+	if (master < 0)
+		return master;
+	read_from(x, &x->out, NULL, master);
+	tty_resize(master, x->width, x->height);
+	return x->want.in ? feed_open(&x->live.in, &x->live, x->model->g.loop, x->pool, master, &x->why) : 0;
+}
+
 static void handle_started(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct exec *x = data;
@@ -242,6 +305,10 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 		return;
 	}
 	x->pid = res->pid;
+	if (x->console && take_console(x) < 0)
+		x->kill_when_started = true;
+	else if (x->streams)
+		catch_up(x);
 	if (plug_can(x->handler, CRISP_CAP_EXIT_BY_ENGINE) && res->exit_source != CRISP_EXIT_BY_PID) {
 		/* Its pidfd is for the next core, which kills what it can't take up. */
 		if (res->pidfd >= 0)
@@ -327,13 +394,6 @@ static void handle_refuse(struct loop_defer *d)
 	exec_end(x, -x->why.code, &x->why);
 }
 
-static void read_from(struct exec *x, struct output *o, struct buf *into, int fd)
-{
-	o->fd = fd;
-	o->into = into;
-	loop_io_start(&o->io, x->model->g.loop, x->pool, o->fd, LOOP_READ, handle_output, x);
-}
-
 static int open_pipe(struct exec *x, struct output *o, struct buf *into, int *childs)
 {
 	int fds[2];
@@ -346,20 +406,64 @@ static int open_pipe(struct exec *x, struct output *o, struct buf *into, int *ch
 	return 0;
 }
 
-static int open_output(struct exec *x, int *out, int *err)
+/* The engine's own /dev/null is none that a user namespace's root may open again. */
+static int blank(struct exec *x, int *childs)
 {
-	struct container *c = x->c;
-	if (!plug_can(c->pod->handler, CRISP_CAP_STDIO_FIFO)) {
-		int ret = open_pipe(x, &x->out, &x->result.out, out);
-		return ret < 0 ? ret : open_pipe(x, &x->err, &x->result.err, err);
-	}
+	int fd = blank_fd(x->pool, &x->why);
+	*childs = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? fd : *childs < 0 ? err_sys(&x->why, "copy an empty stdin") : 0;
+}
+
+static int open_input(struct exec *x, int *childs)
+{
+	int fds[2];
+	if (!x->want.in && x->c->pod->map.n_uids)
+		return blank(x, childs);
+	if (!x->want.in)
+		return 0;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(&x->why, "make a pipe");
+	fd_set_nonblock(fds[1]);
+	*childs = fds[0];
+	int ret = feed_open(&x->live.in, &x->live, x->model->g.loop, x->pool, fds[1], &x->why);
+	close(fds[1]);
+	return ret;
+}
+
+static int open_fifos(struct exec *x)
+{
 	const char *prefix = pool_printf(x->pool, "exec-%s-", x->id);
-	int ret = fifos_make(x->pool, container_dir(x->pool, c), prefix, false, false, &x->fifos, &x->why);
+	int ret = fifos_make(x->pool, container_dir(x->pool, x->c), prefix, x->want.in, x->want.tty, &x->fifos,
+			     &x->why);
 	if (ret < 0)
 		return ret;
 	read_from(x, &x->out, &x->result.out, x->fifos.out_fd);
-	read_from(x, &x->err, &x->result.err, x->fifos.err_fd);
-	return 0;
+	if (x->fifos.err_fd >= 0)
+		read_from(x, &x->err, &x->result.err, x->fifos.err_fd);
+	return x->want.in ? feed_open(&x->live.in, &x->live, x->model->g.loop, x->pool, x->fifos.in_fd, &x->why) : 0;
+}
+
+/* stdio: what the engine is told. */
+static int open_stdio(struct exec *x, struct crisp_stdio *stdio)
+{
+	int ret;
+	if (plug_can(x->handler, CRISP_CAP_STDIO_FIFO)) {
+		ret = open_fifos(x);
+		stdio->fifo_in = x->fifos.in;
+		stdio->fifo_out = x->fifos.out;
+		stdio->fifo_err = x->fifos.err;
+	} else if (x->want.tty) {
+		const char *name = pool_printf(x->pool, "x%.8s", x->id);
+		ret = console_listen(x->pool, container_dir(x->pool, x->c), name, &x->console, &x->why);
+		stdio->console_socket = ret == 0 ? console_path(x->console) : NULL;
+	} else {
+		ret = open_input(x, &stdio->in);
+		if (ret == 0)
+			ret = open_pipe(x, &x->out, &x->result.out, &stdio->out);
+		if (ret == 0)
+			ret = open_pipe(x, &x->err, &x->result.err, &stdio->err);
+	}
+	return ret;
 }
 
 static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
@@ -368,42 +472,32 @@ static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
 	struct buf config = { 0 };
 	const char *json;
 	size_t len;
-	int in = -1, out = -1, err = -1;
+	struct crisp_stdio stdio = { .size = sizeof(stdio), .flags = x->want.tty ? CRISP_STDIO_TTY : 0 };
 	int ret = store_read(c->model->g.store, STORE_CONTAINER, c->id, "config.json", &config, &x->why);
 	if (ret == 0)
-		ret = oci_exec_process(x->pool, config.data, config.len, cmd, n_cmd, false, &json, &len, &x->why);
+		ret = oci_exec_process(x->pool, config.data, config.len, cmd, n_cmd, x->want.tty, &json, &len, &x->why);
 	buf_free(&config);
 	if (ret == 0)
-		ret = open_output(x, &out, &err);
-	if (ret == 0 && c->pod->map.n_uids && (in = blank_fd(x->pool, &x->why)) < 0)
-		ret = in;
+		ret = open_stdio(x, &stdio);
 	if (ret == 0) {
-		struct crisp_stdio stdio = { .size = sizeof(stdio), .in = in, .out = out, .err = err,
-					     .fifo_out = x->fifos.out, .fifo_err = x->fifos.err };
 		struct crisp_exec_args args = { .size = sizeof(args), .id = c->id, .exec_id = x->id,
 						.process_json = json, .stdio = &stdio };
 		x->call = plug_exec(x->handler, x->pod_id, &args, ENGINE_TIMEOUT_MS, handle_started, x);
 	}
-	if (out >= 0)
-		close(out);
-	if (err >= 0)
-		close(err);
+	const int theirs[] = { stdio.in, stdio.out, stdio.err };
+	for (size_t i = 0; i < 3; i++)
+		if (theirs[i] > 0)
+			close(theirs[i]);
 	return ret;
 }
 
-struct exec *model_exec_sync(struct model *m, const char *id, const char *const *cmd, int64_t timeout_s,
-			     exec_cb *done, void *data)
+static struct exec *exec_new(struct model *m, const char *id)
 {
 	struct container *c = model_container(m, id);
 	struct pool *pool = pool_new(m->pool, "exec");
 	struct exec *x = pool_new_struct(pool, struct exec);
-	size_t n_cmd = 0;
-	while (cmd[n_cmd])
-		n_cmd++;
 	x->pool = pool;
-	x->done = done;
-	x->data = data;
-	x->out.fd = x->err.fd = -1;
+	x->out.fd = x->err.fd = x->live.in.fd = x->fifos.in_fd = -1;
 	x->c = c;
 	x->model = m;
 	if (c) {
@@ -413,23 +507,34 @@ struct exec *model_exec_sync(struct model *m, const char *id, const char *const 
 	}
 	list_init(&x->link);
 	random_id(x->id);
-	if (!c)
-		err_set(&x->why, ENOENT, "container_id \"%s\": no such container", id);
-	else if (!n_cmd)
+	return x;
+}
+
+static void exec_begin(struct exec *x, const char *id, const char *const *cmd, int64_t timeout_s)
+{
+	struct loop *loop = x->model->g.loop;
+	size_t n_cmd = 0;
+	while (cmd[n_cmd])
+		n_cmd++;
+	model_can_stream(x->model, id, &x->why);
+	if (!x->why.code && !n_cmd)
 		err_set(&x->why, EINVAL, "cmd: is empty, expected a command");
-	else if (c->state == CONTAINER_STATE_EXITED)
-		err_set(&x->why, EBUSY, "container_id %s: the container has exited with code %d, nothing can run in it until "
-					"it is started anew", c->id, c->exit_code);
-	else if (c->state != CONTAINER_STATE_RUNNING)
-		err_set(&x->why, EBUSY, "container_id %s: the container is %s, not running", c->id,
-			container_state_name(c->state));
 	if (x->why.code || start(x, cmd, n_cmd) < 0) {
-		loop_defer(m->g.loop, &x->refuse, handle_refuse, x);
-		return x;
+		loop_defer(loop, &x->refuse, handle_refuse, x);
+		return;
 	}
-	list_append(&c->execs, &x->link);
+	list_append(&x->c->execs, &x->link);
 	if (timeout_s > 0)
-		loop_timer_start(&x->deadline, m->g.loop, pool, (uint64_t)timeout_s * 1000, 0, handle_deadline, x);
+		loop_timer_start(&x->deadline, loop, x->pool, (uint64_t)timeout_s * 1000, 0, handle_deadline, x);
+}
+
+struct exec *model_exec_sync(struct model *m, const char *id, const char *const *cmd, int64_t timeout_s,
+			     exec_cb *done, void *data)
+{
+	struct exec *x = exec_new(m, id);
+	x->done = done;
+	x->data = data;
+	exec_begin(x, id, cmd, timeout_s);
 	return x;
 }
 
@@ -438,4 +543,64 @@ void model_exec_leave(struct exec *x)
 	x->done = NULL;
 	err_set(&x->why, ECANCELED, "exec: the caller has left");
 	exec_kill(x);
+}
+
+/* -- with a client -- */
+
+static struct exec *exec_of(struct live *l)
+{
+	return container_of(l, struct exec, live);
+}
+
+static void live_exec_write_end(struct live *l)
+{
+	struct exec *x = exec_of(l);
+	if (x->want.tty)
+		return;		/* its end is a character */
+	feed_close(&l->in);
+	if (x->started && !x->ended)
+		tell_input_end(x);
+}
+
+static void live_exec_resize(struct live *l, unsigned width, unsigned height)
+{
+	struct exec *x = exec_of(l);
+	x->width = width;
+	x->height = height;
+	if (x->console && x->out.fd >= 0)
+		tty_resize(x->out.fd, width, height);
+	else if (x->started && !x->ended && x->want.tty && x->c)
+		live_engine_resize(x->c->pod, x->ctr_id, x->id, width, height);
+}
+
+static void live_exec_hold(struct live *l, bool hold)
+{
+	struct exec *x = exec_of(l);
+	struct output *const outputs[] = { &x->out, &x->err };
+	for (size_t i = 0; i < 2; i++)
+		if (outputs[i]->fd >= 0)
+			loop_io_set(&outputs[i]->io, hold ? 0 : LOOP_READ);
+}
+
+/* It runs on; what it writes is dropped, and its stdin is at its end. */
+static void live_exec_leave(struct live *l)
+{
+	live_exec_hold(l, false);
+	live_exec_write_end(l);
+}
+
+static const struct live_ops exec_ops = {
+	.write_end = live_exec_write_end, .resize = live_exec_resize, .hold = live_exec_hold,
+	.leave = live_exec_leave,
+};
+
+struct live *model_exec(struct model *m, const char *id, const char *const *cmd, const struct live_want *w,
+			const struct live_user *user, void *data)
+{
+	struct exec *x = exec_new(m, id);
+	x->streams = true;
+	x->want = *w;
+	x->live = (struct live){ .ops = &exec_ops, .user = user, .data = data, .in.fd = -1 };
+	exec_begin(x, id, cmd, 0);
+	return &x->live;
 }

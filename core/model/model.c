@@ -185,6 +185,7 @@ struct container *container_new(struct pod *p, const char *id)
 	list_init(&c->link);
 	list_init(&c->in_pod);
 	list_init(&c->execs);
+	list_init(&c->attaches);
 	list_init(&c->exit_waiters);
 	list_init(&c->sample_waiters);
 	return c;
@@ -203,6 +204,7 @@ void container_enter(struct container *c)
 
 void container_close_log(struct container *c)
 {
+	attaches_end(c);
 	if (c->log_pool)
 		loop_destroy_later(c->model->g.loop, c->log_pool);
 	c->log_pool = NULL;

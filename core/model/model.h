@@ -7,7 +7,7 @@
  *
  * Everything is answered from memory.  What takes time is a step table (core/op) in the file
  * of its name: run_pod.c, stop_pod.c, create.c, start.c, stop.c; exits are handled in exit.c,
- * exec in exec.c, a restart of the core in recover.c.
+ * exec in exec.c and attach in attach.c (live.h), a restart of the core in recover.c.
  *
  * A caller waits for an operation with a struct model_wait, in its own memory.  It may leave
  * at any time; the operation goes on without it.
@@ -193,6 +193,7 @@ struct container {
 	struct loop_defer claimed;	/* as above */
 	struct op *op;
 	struct list execs;		/* struct exec.link */
+	struct list attaches;		/* struct attach.link */
 	struct list exit_waiters;	/* struct exit_wait.link */
 	struct loop_timer lost;		/* exit seen, status not yet reported */
 	struct loop_timer drain;	/* exit told, output still on its way through FIFOs */

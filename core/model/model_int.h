@@ -1,5 +1,6 @@
 #pragma once
 /* What the files of the model share among themselves. */
+#include "core/model/live.h"
 #include "core/model/model.h"
 #include "core/plug/plug.h"
 
@@ -210,6 +211,35 @@ struct fifos {
 int fifos_make(struct pool *p, const char *dir, const char *prefix, bool in, bool tty, struct fifos *f,
 	       struct err *e);
 void fifos_unlink(const struct fifos *f);
+
+/* -- stdio in use (live.c, attach.c, exec.c) -- */
+
+struct live_ops {
+	void (*write_end)(struct live *l);
+	void (*resize)(struct live *l, unsigned width, unsigned height);
+	void (*hold)(struct live *l, bool hold);	/* or NULL */
+	void (*leave)(struct live *l);
+};
+/* Bytes into a pipe or a pty; closed (-1): they are dropped. */
+struct feed {
+	struct loop_io io;
+	struct live *live;
+	int fd;
+};
+struct live {
+	const struct live_ops *ops;
+	const struct live_user *user;	/* NULL once it has left */
+	void *data;
+	struct feed in;
+};
+/* Takes a copy of fd, which is non-blocking. */
+int feed_open(struct feed *f, struct live *l, struct loop *loop, struct pool *p, int fd, struct err *e);
+void feed_close(struct feed *f);
+size_t feed_write(struct feed *f, const char *bytes, size_t n);
+void tty_resize(int fd, unsigned width, unsigned height);
+void live_engine_resize(struct pod *p, const char *id, const char *exec_id, unsigned width, unsigned height);
+void attaches_end(struct container *c);		/* its output is over */
+void container_close_stdin(struct container *c);
 
 /* The same for a container whose engine has the process. */
 void container_watch_by_engine(struct container *c, pid_t pid);

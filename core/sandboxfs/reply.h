@@ -1,10 +1,10 @@
 #pragma once
 /*
  * What a job of crisp-work hands back: one SOCK_SEQPACKET message on fd REPLY_FD.  The text
- * has a letter for each fd that comes with it, in order: n netns, i ipc, u uts, o the user
- * namespace that owns them, s shm, d the netns' /proc/net/dev, m mount namespace; h and r the
- * host's /etc/hosts and /etc/resolv.conf, open, because the core
- * itself opens nothing that is not its own.
+ * has a letter for each fd that comes with it, in order: n netns, i ipc, u uts, o the user namespace
+ * that owns them, s shm, d the netns' /proc/net/dev, m mount namespace; c a connection; h and r the
+ * host's /etc/hosts and /etc/resolv.conf, open, because the core itself opens nothing that is not
+ * its own.
  */
 #include <stddef.h>
 

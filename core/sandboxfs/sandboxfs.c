@@ -35,7 +35,7 @@ struct work {
 	int reply;		/* our end; -1: it hands nothing over */
 	const char **argv;
 	size_t n_argv, cap_argv;
-	sandbox_template_cb *on_template;
+	sandbox_fd_cb *on_fd;
 	sandbox_cb *on_ns;
 	sandbox_done_cb *on_done;
 	void *data;
@@ -75,7 +75,7 @@ static void add_option(struct work *w, const char *name, const char *value)
 
 /* -- the end of a worker -- */
 
-static int *fd_of_letter(struct sandbox_fds *fds, char letter, int *mntns)
+static int *fd_of_letter(struct sandbox_fds *fds, char letter, int *fd)
 {
 	switch (letter) {
 	case 'n':
@@ -91,12 +91,13 @@ static int *fd_of_letter(struct sandbox_fds *fds, char letter, int *mntns)
 	case 'd':
 		return &fds->netdev;
 	case 'm':
-		return mntns;
+	case 'c':
+		return fd;
 	}
 	return NULL;
 }
 
-static int take_reply(struct work *w, struct sandbox_fds *fds, int *mntns, struct err *e)
+static int take_reply(struct work *w, struct sandbox_fds *fds, int *fd, struct err *e)
 {
 	char letters[REPLY_FDS_MAX + 1];
 	int got[REPLY_FDS_MAX];
@@ -104,7 +105,7 @@ static int take_reply(struct work *w, struct sandbox_fds *fds, int *mntns, struc
 	if (ret < 0)
 		return err_wrap(e, ret, "%s", w->what);
 	for (int i = 0; letters[i]; i++) {
-		int *to = fd_of_letter(fds, letters[i], mntns);
+		int *to = fd_of_letter(fds, letters[i], fd);
 		if (to && *to < 0) {
 			*to = got[i];
 			continue;
@@ -121,12 +122,12 @@ static void handle_end(void *data, struct spawn_result *r)
 	struct work w = *(struct work *)data;
 	struct sandbox_fds fds = { -1, -1, -1, -1, -1, -1 };
 	struct err e = { 0 };
-	int mntns = -1, ret = spawn_check(r, w.what, &e);
+	int fd = -1, ret = spawn_check(r, w.what, &e);
 	if (ret == 0 && w.reply >= 0)
-		ret = take_reply(&w, &fds, &mntns, &e);
+		ret = take_reply(&w, &fds, &fd, &e);
 	pool_destroy(w.pool);	/* the spawn has left it before it called us */
-	if (w.on_template)
-		w.on_template(w.data, ret, mntns, &e);
+	if (w.on_fd)
+		w.on_fd(w.data, ret, fd, &e);
 	else if (w.on_ns)
 		w.on_ns(w.data, ret, &fds, &e);
 	else if (w.on_done)
@@ -163,13 +164,13 @@ static struct spawn *work_start(struct sandboxfs *fs, struct work *w, bool reply
 
 /* -- jobs -- */
 
-struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb,
+struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_fd_cb *cb,
 				 void *data)
 {
 	struct work *w = work_new(fs, p, "make the template of mount namespaces", "template");
 	add_arg(w, fs->state_dir);
 	add_arg(w, fs->netns_dir);
-	w->on_template = cb;
+	w->on_fd = cb;
 	return work_start(fs, w, true, TEMPLATE_MS, data);
 }
 
@@ -242,6 +243,16 @@ struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
 	add_sysctls(w, ns, NULL, true);
 	w->on_done = cb;
 	return work_start(fs, w, false, timeout_ms, data);
+}
+
+struct spawn *sandboxfs_dial(struct sandboxfs *fs, struct pool *p, int net, unsigned port,
+			     uint64_t timeout_ms, sandbox_fd_cb *cb, void *data)
+{
+	struct work *w = work_new(fs, p, "dial", "dial");
+	add_arg(w, net < 0 ? "-" : pool_printf(w->pool, "/proc/%d/fd/%d", getpid(), net));
+	add_arg(w, pool_printf(w->pool, "%u", port));
+	w->on_fd = cb;
+	return work_start(fs, w, true, timeout_ms, data);
 }
 
 struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,

@@ -34,10 +34,11 @@ const char *sandboxfs_mnt_dir(const struct sandboxfs *fs);
 /* p's copy of NETNS_DIR/<prefix><id>. */
 const char *sandboxfs_pin_path(const struct sandboxfs *fs, struct pool *p, const char *id);
 
-/* At start-up; keep the fd in the keeper, so that a new core need not make another.  mntns: the
- * callee's fd, -1 on failure.  Makes the host's root a shared mount where it is not. */
-typedef void sandbox_template_cb(void *data, int ret, int mntns, const struct err *e);
-struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_template_cb *cb,
+/* fd: the callee's; -1 on failure. */
+typedef void sandbox_fd_cb(void *data, int ret, int fd, const struct err *e);
+/* At start-up; keep the fd in the keeper, so that a new core need not make another.  Makes the
+ * host's root a shared mount where it is not. */
+struct spawn *sandboxfs_template(struct sandboxfs *fs, struct pool *p, sandbox_fd_cb *cb,
 				 void *data);
 
 struct sandbox_ns {
@@ -77,6 +78,9 @@ typedef void sandbox_done_cb(void *data, int ret, const struct err *e);
 struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
 				     const struct sandbox_ns *ns, int net, uint64_t timeout_ms,
 				     sandbox_done_cb *cb, void *data);
+/* A connection to localhost:port in the netns (borrowed; -1: the host's), first by IPv4: non-blocking. */
+struct spawn *sandboxfs_dial(struct sandboxfs *fs, struct pool *p, int net, unsigned port,
+			     uint64_t timeout_ms, sandbox_fd_cb *cb, void *data);
 /* Unmount (lazily) and unlink; a pin that is not there is fine. */
 struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,
 			      sandbox_done_cb *cb, void *data);

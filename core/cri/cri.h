@@ -15,6 +15,7 @@ struct model;
 struct net_plug;
 struct plug;
 struct pool;
+struct stream_server;
 
 /* The user pointer of the gRPC server. */
 struct cri {
@@ -22,6 +23,7 @@ struct cri {
 	struct image_store *images;
 	struct plug *plug;
 	struct net_plug *net;
+	struct stream_server *streams;
 	struct loop *loop;
 	const struct config *config;
 	const char *version;		/* of crisp, semver */

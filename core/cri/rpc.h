@@ -22,6 +22,10 @@ RPC(cri_container_status);
 RPC(cri_update_container_resources);
 RPC(cri_reopen_container_log);
 RPC(cri_exec_sync);
+/* streams.c */
+RPC(cri_exec);
+RPC(cri_attach);
+RPC(cri_port_forward);
 /* stats.c */
 RPC(cri_container_stats);
 RPC(cri_list_container_stats);

@@ -42,6 +42,7 @@
 #include "core/sock/sock.h"
 #include "core/spawn/spawn.h"
 #include "core/store/store.h"
+#include "core/stream/stream.h"
 
 enum { HELPERS_WAIT_MS = 5000, LEAVE_MS = 2000, TRIM_MS = 20000, MMAP_BYTES = 128 << 10 };
 
@@ -54,6 +55,7 @@ struct core {
 	struct model_ground g;
 	struct model *model;
 	struct grpc_server *server;
+	struct stream_server *streams;
 	struct cri cri;
 	struct oci_host host;
 	int ready_fd, code;
@@ -371,8 +373,14 @@ static void listen_now(void *data)
 		return;
 	}
 	keep_put(c->g.keep, "sock", fd);
+	const struct stream_ground streams = { c->loop, c->model, c->g.sandboxfs };
+	if (stream_server_open(c->pool, &streams, cf->stream_address, cf->stream_port, &c->streams, &e) < 0) {
+		give_up(c, &e);
+		return;
+	}
 	c->cri = (struct cri){ .model = c->model, .images = c->g.images, .plug = c->g.plug, .net = c->g.net,
-			       .loop = c->loop, .config = c->config, .version = CRISP_VERSION };
+			       .streams = c->streams, .loop = c->loop, .config = c->config,
+			       .version = CRISP_VERSION };
 	cri_begin(&c->cri, c->pool);
 	c->server = grpc_server_new(c->loop, c->pool, fd, cri_methods, &c->cri);
 	loop_lag_reset(c->loop);

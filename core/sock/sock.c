@@ -154,7 +154,7 @@ static void close_with(struct sock *s, int code)
 static void read_some(struct sock *s)
 {
 	char bytes[READ_SIZE];
-	for (int i = 0; i < READS_A_PASS && s->fd->fd >= 0; i++) {
+	for (int i = 0; i < READS_A_PASS && s->fd->fd >= 0 && !s->held; i++) {
 		ssize_t n = recv(s->fd->fd, bytes, sizeof(bytes), 0);
 		if (n > 0)
 			s->handler->received(s, bytes, (size_t)n);
@@ -229,5 +229,14 @@ void sock_flush(struct sock *s, bool more)
 		s->sent = 0;
 	}
 	if (s->io.loop)
-		loop_io_set(&s->io, LOOP_READ | (more || sock_queued(s) ? LOOP_WRITE : 0));
+		loop_io_set(&s->io, (s->held ? 0 : LOOP_READ) | (more || sock_queued(s) ? LOOP_WRITE : 0));
+}
+
+void sock_hold(struct sock *s, bool hold)
+{
+	if (s->held == hold)
+		return;
+	s->held = hold;
+	if (s->io.loop)
+		loop_io_set(&s->io, (hold ? 0 : LOOP_READ) | (s->io.events & LOOP_WRITE));
 }

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * Unix stream sockets, non-blocking: a listener, and connections with buffered output.
+ * Stream sockets, non-blocking: a listener, and connections with buffered output.
  *
  * Input has no buffer: what was read is handed on at once.  Output is written at sock_flush()
  * and what the peer does not take is kept; the writer looks at sock_queued() and stops adding,
@@ -50,6 +50,7 @@ struct sock {
 	struct pool_fd *fd;
 	struct buf out;
 	size_t sent;			/* of out */
+	bool held;
 	struct pool_res out_res;
 	void *data;
 };
@@ -65,3 +66,4 @@ void sock_add(struct sock *s, const void *bytes, size_t n);	/* queue; the caller
  * in a later pass even when nothing stays queued. */
 void sock_flush(struct sock *s, bool more);
 size_t sock_queued(const struct sock *s);
+void sock_hold(struct sock *s, bool hold);	/* read nothing until it is let go */

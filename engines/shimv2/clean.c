@@ -114,7 +114,7 @@ static yajl_val read_note(const char *bundle)
 {
 	char path[SHIM_PATH_MAX + 16];
 	snprintf(path, sizeof(path), "%s/state.json", bundle);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	char *text = fd < 0 ? NULL : malloc(NOTE_MAX);
 	ssize_t n = text ? read(fd, text, NOTE_MAX - 1) : -1;
 	if (n >= 0)

@@ -233,9 +233,10 @@ static void delete_over(struct act *a)
 	}
 }
 
-static void handle_forced(void *data)
+static void delete_without_shim(struct act *a)
 {
-	delete_over(data);
+	task_await(a->task, a, delete_on);
+	task_fall(a->task);
 }
 
 /* A shim may refuse to delete what it has made half: then its program is to clean up. */
@@ -248,7 +249,7 @@ static void handle_deleted(void *data, const struct reply *r)
 	else if (err == -EHOSTDOWN)
 		task_await(a->task, a, delete_on);
 	else if (err != -ETIMEDOUT && a->flags & CRISP_ARG_FORCE)
-		task_clean(a->task, handle_forced, a);
+		delete_without_shim(a);
 	else
 		act_reply(a, r);
 }

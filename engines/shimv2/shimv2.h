@@ -251,10 +251,8 @@ struct saved {
 	struct process process;
 };
 int task_saved(struct crisp_instance *i, const char *id, struct saved *s);
-/* Its shim is dead: unmake what it has left, then it is GONE. */
+/* Its shim is dead, or of no use: unmake what it has left, then it is GONE. */
 void task_fall(struct task *t);
-/* Unmake it without its shim; cb as clean_up() says. */
-void task_clean(struct task *t, clean_cb *cb, void *data);
 /* Ask for its end: it is LIVE. */
 void task_wait(struct task *t);
 /* Kill all that is in it; its end is told by Wait. */

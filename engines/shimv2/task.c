@@ -393,19 +393,14 @@ static void handle_unmade(void *data)
 }
 
 /* The sandbox's process is all of the pod: only its own end is to take it along. */
-void task_clean(struct task *t, clean_cb *cb, void *data)
-{
-	struct process none = { 0 };
-	struct saved s;
-	bool shared = !task_is_sandbox(t) && task_saved(t->inst, t->sandbox, &s) == 0 &&
-		      s.process.pid == t->process.pid;
-	clean_up(t->inst, t->id, t->bundle, shared ? none : t->process, cb, data);
-}
-
 void task_fall(struct task *t)
 {
+	struct process left = t->process;
+	struct saved s;
+	if (!task_is_sandbox(t) && task_saved(t->inst, t->sandbox, &s) == 0 && s.process.pid == left.pid)
+		left = (struct process){ 0 };
 	t->state = TASK_LOST;
-	task_clean(t, handle_unmade, t);
+	clean_up(t->inst, t->id, t->bundle, left, handle_unmade, t);
 }
 
 void tasks_lost(struct crisp_instance *i, struct link *l)
@@ -418,6 +413,7 @@ void tasks_lost(struct crisp_instance *i, struct link *l)
 			await_gone(t);
 		else if (t->state == TASK_LIVE)
 			t->fell = true;
-		task_fall(t);
+		if (t->state != TASK_LOST && t->state != TASK_GONE)	/* else it is under way already */
+			task_fall(t);
 	}
 }

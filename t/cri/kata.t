@@ -179,6 +179,11 @@ ok((st.exit_code, st.reason) == (137, "OOMKilled"), "out of memory, as an event 
 node.call("StopContainer", container_id=a, timeout=5)
 ok(node.status(a).exit_code == 128 + 15 and asked("Kill", a)[0]["signal"] == 15, "a stop", node.status(a))
 
+k = node.started(pod, "k", "keep")
+node.call("StopContainer", container_id=k, timeout=5)
+node.call("RemoveContainer", container_id=k)
+ok(len(asked("delete")) == 1 and k in asked("delete")[0]["argv"], "what the shim won't delete its program does", asked("delete"))
+
 # -- the core dies --
 c, d = node.started(pod, "c", "run"), node.started(pod, "d", "run")
 core = node.core()
@@ -207,7 +212,7 @@ not_ready(pod)
 ok(time.monotonic() - began < 2, "a dead shim is noticed at once", time.monotonic() - began)
 st = node.wait_exit(a)
 ok((st.exit_code, st.reason) == (255, "Unknown"), "how its containers ended is not known", st)
-ok({n["argv"][n["argv"].index("-id") + 1] for n in asked("delete")} == {pod, a}, "its clean-up is called for each", asked("delete"))
+ok({n["argv"][n["argv"].index("-id") + 1] for n in asked("delete")} == {pod, a, k}, "its clean-up is called for each", asked("delete"))
 ok(until(lambda: not machines(), "its end"), "a machine that outlives even that is killed")
 node.down(pod)
 pod = node.run("both", "kata")

@@ -6,6 +6,7 @@ way, prints a bare address, has one process for a pod, found by the annotations 
 one pid for all: its machine's, here a sleep.  What a container "runs" is in its spec's process.args:
 	exit N		says so, ends at once
 	oom		runs out of memory
+	keep		can't be deleted, but by the program's own delete
 	(else)		runs until it is killed
 """
 import base64, json, os, signal, socket, socketserver, struct, subprocess, sys, threading, time
@@ -139,6 +140,9 @@ class Shim:
 
     def Delete(self, rq):
         p = self.find(rq)
+        if not rq.exec_id and self.args[rq.id][0] == "keep":
+            del self.tasks[rq.id, ""]
+            raise Refused(2, "it is busy")
         p.end(137)
         del self.tasks[rq.id, rq.exec_id]
         return pb.DeleteResponse(exit_status=p.code, exited_at=self.stamp(p))

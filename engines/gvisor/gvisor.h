@@ -172,9 +172,9 @@ void command_arg(struct command *c, const char *word);
 struct crisp_job *command_run(struct command *c, crisp_spawn_cb *cb, void *data);
 void command_want_pid(struct command *c);
 void command_want_stdio(struct command *c, const struct crisp_stdio *s);
-/* VERB ID, ended by runsc_ended. */
-int command_simple(struct crisp_instance *i, struct crisp_req *r, const void *args, const char *verb);
-void runsc_ended(void *data, const struct crisp_spawn_result *r);
+/* VERB ID; cb gets the act. */
+int command_simple(struct crisp_instance *i, struct crisp_req *r, const void *args, const char *verb,
+		   crisp_spawn_cb *cb);
 /* 0 or an error class, with the words in a->msg. */
 int runsc_judge(struct act *a, const struct crisp_spawn_result *r);
 /* Does msg say that there is no such container, or that its process has ended? */

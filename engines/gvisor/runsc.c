@@ -149,7 +149,8 @@ void command_want_stdio(struct command *c, const struct crisp_stdio *s)
 			c->fds[c->plan.n_fds++] = (struct crisp_spawn_fd){ fds[i], i };
 }
 
-int command_simple(struct crisp_instance *i, struct crisp_req *r, const void *args, const char *verb)
+int command_simple(struct crisp_instance *i, struct crisp_req *r, const void *args, const char *verb,
+		   crisp_spawn_cb *cb)
 {
 	struct command c;
 	struct act *a = act_new(i, r, args);
@@ -158,7 +159,7 @@ int command_simple(struct crisp_instance *i, struct crisp_req *r, const void *ar
 	command_init(&c, i, a, b);
 	command_arg(&c, verb);
 	command_arg(&c, a->id);
-	command_run(&c, runsc_ended, a);
+	command_run(&c, cb, a);
 	return 0;
 }
 
@@ -237,13 +238,4 @@ bool says_ended(const char *msg)
 {
 	return strstr(msg, "no such process") || strstr(msg, "not running") || strstr(msg, "is stopped") ||
 	       strstr(msg, "has exited") || strstr(msg, "'stopped'") || strstr(msg, "\"stopped\"");
-}
-
-void runsc_ended(void *data, const struct crisp_spawn_result *r)
-{
-	struct act *a = data;
-	int err = runsc_judge(a, r);
-	if (err == -EIO && !r->err && says_missing(a->msg))
-		err = -ENOENT;
-	act_end(a, err, a->msg);
 }

@@ -252,14 +252,64 @@ int ops_pids(struct crisp_instance *i, struct crisp_req *r, const struct crisp_a
 	return a ? send_id(a, "Pids", handle_pids) : 0;
 }
 
+/* -- pause and resume: shims refuse what has been done already -- */
+
+static bool has_status(const struct reply *r, Shim__TaskStatus wanted)
+{
+	Shim__StateResponse *st = r->code ? NULL : (void *)protobuf_c_message_unpack(&shim__state_response__descriptor,
+										      NULL, r->len, r->data);
+	bool has = st && st->status == wanted;
+	if (st)
+		protobuf_c_message_free_unpacked(&st->base, NULL);
+	return has;
+}
+
+static void end_unless(struct act *a, bool good)
+{
+	act_end(a, good ? 0 : -EIO, good ? NULL : (const char *)a->payload);
+}
+
+static void handle_is_paused(void *data, const struct reply *r)
+{
+	end_unless(data, has_status(r, SHIM__TASK_STATUS__PAUSED));
+}
+
+static void handle_is_running(void *data, const struct reply *r)
+{
+	end_unless(data, has_status(r, SHIM__TASK_STATUS__RUNNING));
+}
+
+/* Refused for its state?  Then that is what counts. */
+static void look_twice(struct act *a, const struct reply *r, reply_cb *cb)
+{
+	int err = reply_errno(r);
+	struct task *t = task_find(a->inst, a->id);
+	if (!err || err == -EHOSTDOWN || err == -ETIMEDOUT || err == -ENOENT || !t || !t->link) {
+		act_end(a, err, r->code ? r->msg : NULL);
+		return;
+	}
+	a->payload = (uint8_t *)strdup(r->msg);
+	send_id(a, "State", cb);
+}
+
+static void handle_paused(void *data, const struct reply *r)
+{
+	look_twice(data, r, handle_is_paused);
+}
+
+static void handle_resumed(void *data, const struct reply *r)
+{
+	look_twice(data, r, handle_is_running);
+}
+
 int ops_pause(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *args)
 {
 	struct act *a = begin(i, r, args);
-	return a ? send_id(a, "Pause", handle_plain) : 0;
+	return a ? send_id(a, "Pause", handle_paused) : 0;
 }
 
 int ops_resume(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *args)
 {
 	struct act *a = begin(i, r, args);
-	return a ? send_id(a, "Resume", handle_plain) : 0;
+	return a ? send_id(a, "Resume", handle_resumed) : 0;
 }

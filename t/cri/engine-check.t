@@ -13,6 +13,7 @@ keeps() {
 }
 ok "crun" keeps crun '{}'
 ok "runc" keeps runc '{}'
+ok "shimv2" keeps shimv2 '{}'
 for archetype in cli serial sandbox tty; do
 	ok "fake, archetype $archetype" keeps fake "{\"archetype\":\"$archetype\"}"
 done

@@ -190,8 +190,10 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 	p->netns_fd = ret < 0 ? -1 : fds->net;
 	if (ret < 0)
 		note("no network namespace: %s", err_text(e));
-	for (size_t i = 0; ret == 0 && i < 3; i++) {
-		int fd = i == 0 ? fds->ipc : i == 1 ? fds->uts : fds->shm;
+	const int unused[] = { ret < 0 ? -1 : fds->ipc, ret < 0 ? -1 : fds->uts, ret < 0 ? -1 : fds->shm,
+			       ret < 0 ? -1 : fds->netdev };
+	for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
+		int fd = unused[i];
 		if (fd >= 0)
 			close(fd);
 	}

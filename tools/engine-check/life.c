@@ -254,7 +254,7 @@ void section_many(void)
 	if (!h || !pod_up(h, &p, "pod-many"))
 		return;
 	for (int i = 0; i < MANY; i++)
-		ctr_lay(h, &c[i], &p, pool_printf(bench.pool, "many%d", i), pool_printf(bench.pool, "exit %d", i));
+		ctr_lay(h, &c[i], &p, pool_printf(bench.pool, "many%02d", i), pool_printf(bench.pool, "exit %d", i));
 	for (int i = 0; i < MANY; i++) {
 		struct crisp_create_args args = { .id = c[i].id, .sandbox_id = p.id, .bundle = c[i].bundle,
 						  .rootfs = &c[i].root, .stdio = &c[i].stdio, .cgroup_path = c[i].cgroup };

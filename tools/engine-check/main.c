@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -145,6 +146,32 @@ static int reap(pid_t pid)
 	return status;
 }
 
+/* A runtime may wait until a process is gone that we have to reap. */
+static void reap_orphans(int signals, pid_t section)
+{
+	struct signalfd_siginfo ignored[16];
+	siginfo_t who = { 0 };
+	while (read(signals, ignored, sizeof(ignored)) > 0)
+		;
+	while (waitid(P_ALL, 0, &who, WEXITED | WNOHANG | WNOWAIT) == 0 && who.si_pid && who.si_pid != section) {
+		waitpid(who.si_pid, NULL, 0);
+		who.si_pid = 0;
+	}
+}
+
+/* Of the ends of children; blocks them otherwise. */
+static int child_signals(sigset_t *before)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, before);
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		abort();
+	return fd;
+}
+
 /* What a section that has crashed has said before. */
 static void last_words(int fd)
 {
@@ -164,8 +191,12 @@ static void start_section(const struct section *s)
 		abort();
 	printf("# %s\n", s->name);
 	fflush(stdout);
+	sigset_t mask;
+	int signals = child_signals(&mask);
 	pid_t pid = fork();
 	if (pid == 0) {
+		sigprocmask(SIG_SETMASK, &mask, NULL);
+		close(signals);
 		close(fds[0]);
 		report_to(fds[1]);
 		run_section(s, words);
@@ -173,7 +204,7 @@ static void start_section(const struct section *s)
 	}
 	close(fds[1]);
 	int64_t until = clock_mono_ns() + SECTION_MS * 1000000ll;
-	struct pollfd p = { .fd = fds[0], .events = POLLIN };
+	struct pollfd p[] = { { .fd = fds[0], .events = POLLIN }, { .fd = signals, .events = POLLIN } };
 	bool late = false;
 	for (;;) {
 		int64_t left = (until - clock_mono_ns()) / 1000000;
@@ -181,10 +212,15 @@ static void start_section(const struct section *s)
 			late = true;
 			kill(pid, SIGKILL);
 		}
-		if (poll(&p, 1, late ? 5000 : (int)left) > 0 ? !say_lines(fds[0]) : late)
+		int n = poll(p, 2, late ? 5000 : (int)left);
+		if (n > 0 && p[1].revents)
+			reap_orphans(signals, pid);
+		if (n > 0 ? p[0].revents && !say_lines(fds[0]) : late)
 			break;
 	}
 	close(fds[0]);
+	close(signals);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	int status = reap(pid);
 	char line[200];
 	if (late)

@@ -80,6 +80,13 @@ size_t cgroup_processes(struct cgroups *cg, const char *controller, const char *
  * no memory controller. */
 int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n);
 
+/*
+ * The cgroup that holds the limits and processes of that leaf, written to buf or path itself: crun makes
+ * one below a scope, "container", and most of what it limits is known to systemd only there.
+ */
+enum { CGROUP_PATH_MAX = 4096 };
+const char *cgroup_inner(struct cgroups *cg, const char *path, char buf[CGROUP_PATH_MAX]);
+
 /* What holds now, read back.  A field that could not be read is unset (-1 or ""). */
 struct cgroup_limits {
 	int64_t cpu_shares;		/* v2: from cpu.weight by the old linear rule */

@@ -54,6 +54,17 @@ int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n)
 
 /* -- limits -- */
 
+const char *cgroup_inner(struct cgroups *cg, const char *path, char buf[CGROUP_PATH_MAX])
+{
+	static const char scope[] = ".scope";
+	size_t n = strlen(path), last = sizeof(scope) - 1;
+	if (n < last || strcmp(path + n - last, scope))
+		return path;
+	if (snprintf(buf, CGROUP_PATH_MAX, "%s/container", path) >= CGROUP_PATH_MAX)
+		return path;
+	return cgroup_exists(cg, buf) ? buf : path;
+}
+
 static int64_t read_number(struct cgroups *cg, const char *controller, const char *path,
 			   const char *file)
 {
@@ -105,9 +116,11 @@ static void read_memory_v2(struct cgroups *cg, const char *path, struct cgroup_l
 
 int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limits *out)
 {
+	char buf[CGROUP_PATH_MAX];
 	*out = (struct cgroup_limits){ -1, -1, -1, -1, -1, -1, "", "" };
 	if (!cgroup_exists(cg, path))
 		return -ENOENT;
+	path = cgroup_inner(cg, path, buf);
 	if (cgroup_controller_v2(cg, "cpu")) {
 		read_cpu_v2(cg, path, out);
 	} else {

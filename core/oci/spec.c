@@ -228,6 +228,16 @@ static void put_allowed(struct json_out *o, const char *const *annotations)
 		json_member_str(o, annotations[0], annotations[1]);
 }
 
+/* Orders for the scope that systemd makes: no limit of tasks but the request's (its own default is 15 %
+ * of what the kernel can hold), and no memory of a scope that has failed. */
+static void put_scope(struct json_out *o, const char *cgroup_path)
+{
+	if (*cgroup_path == '/')
+		return;
+	json_member_str(o, "org.systemd.property.TasksMax", "uint64 18446744073709551615");
+	json_member_str(o, "org.systemd.property.CollectMode", "'inactive-or-failed'");
+}
+
 /* For engines that group containers into sandboxes of their own.  Of the pod's and container's
  * annotations only those are given on that the handler allows: engines take orders from some
  * ("run.oci.*"), and whoever may make a pod must not give those. */
@@ -248,6 +258,7 @@ static void put_annotations(struct json_out *o, const struct oci_input *in)
 	if (view_set(in->image_name))
 		json_member_str(o, "io.kubernetes.cri.image-name", in->image_name);
 	put_allowed(o, in->annotations);
+	put_scope(o, in->cgroup_path);
 	json_end_object(o);
 }
 
@@ -418,6 +429,7 @@ int oci_pause_spec(struct pool *p, const struct oci_host *h, const struct oci_pa
 	json_member_str(o, "io.kubernetes.cri.container-type", "sandbox");
 	json_member_str(o, "io.kubernetes.cri.sandbox-id", in->pod_id);
 	put_allowed(o, in->annotations);
+	put_scope(o, in->cgroup_path);
 	json_end_object(o);
 	json_end_object(o);
 	*json = json_text(o, len);

@@ -129,6 +129,8 @@ int stats_read(struct cgroups *cg, const char *path, struct stats_sample *s, str
 	if (s->timestamp_ns && now - s->mono_ns < (int64_t)STATS_FRESH_MS * 1000000)
 		return 0;
 	struct stats_sample new = { .timestamp_ns = clock_real_ns(), .mono_ns = now };
+	char buf[CGROUP_PATH_MAX];
+	path = cgroup_inner(cg, path, buf);
 	if (cgroup_controller_v2(cg, "cpuacct"))
 		read_cpu_v2(cg, path, &new);
 	else

@@ -74,10 +74,42 @@ static bool oom_in(struct container *c, const char *cgroup, uint64_t before)
 	return cgroup_oom_kills(c->model->g.cgroups, cgroup, &n) == 0 && n > before;
 }
 
+static void add_known_ooms(struct pod *p, uint64_t n)
+{
+	p->oom_known += n;
+	if (n)
+		record_note_pod(p);
+}
+
+/*
+ * systemd removes a scope that is empty, and may be quicker than we are to look.  On cgroup v2 the
+ * pod's count has those of all containers that were ever in it: what none of the others can
+ * account for was in the one that is gone.
+ */
+static bool oom_was_here(struct container *c)
+{
+	struct cgroups *cg = c->model->g.cgroups;
+	struct pod *p = c->pod;
+	struct container *other;
+	uint64_t all, n, known = p->oom_known;
+	if (cgroup_oom_kills(cg, c->cgroup, &n) == 0) {
+		add_known_ooms(p, n);
+		return n > c->oom_before;
+	}
+	if (cgroup_oom_kills(cg, p->cgroup_parent, &all) < 0)
+		return false;
+	list_for_each(other, &p->containers, in_pod)
+		if (other != c && other->alive && cgroup_oom_kills(cg, other->cgroup, &n) == 0)
+			known += n;
+	add_known_ooms(p, all > known ? all - known : 0);
+	return all > known;
+}
+
 /* In a sandbox of its own engine's it is the sandbox that runs out of memory. */
 static bool oom_killed(struct container *c)
 {
-	if (c->oom_told || oom_in(c, c->cgroup, c->oom_before))
+	bool here = oom_was_here(c);
+	if (here || c->oom_told)
 		return true;
 	if (!c->pod->sandbox_made)
 		return false;
@@ -100,7 +132,7 @@ static const char *oom_message(struct container *c)
 
 static void judge(struct container *c, int status)
 {
-	bool oom = status != STATUS_LOST && status != 0 && oom_killed(c);
+	bool oom = oom_killed(c) && status != STATUS_LOST && status != 0;
 	if (status == STATUS_LOST) {
 		c->exit_code = 255;
 		c->reason = "Unknown";

@@ -113,6 +113,7 @@ struct pod {
 	/* what was made for it, and is to be taken back */
 	const char *cgroup_parent;	/* of its containers */
 	const char *cgroup_made;	/* first directory of that path that we made, or NULL */
+	uint64_t oom_known;		/* OOM kills in there before the pod, and in containers that have ended */
 	const char *netns_pin;		/* NULL: the host's network */
 	bool namespaces_made;
 	int net_fd, ipc_fd, uts_fd, shm_fd, user_fd;	/* -1: none */

@@ -32,6 +32,7 @@ int step_make_cgroup(struct op *op)
 	int ret = cgroup_plan_parents(cg, p->pool, leaf, &p->cgroup_made, &op->err);
 	if (ret < 0)
 		return ret;
+	cgroup_oom_kills(cg, p->cgroup_parent, &p->oom_known);
 	record_note_pod(p);	/* or nobody would know whose they are, if we died before the next step */
 	return cgroup_make_parents(cg, p->pool, leaf, &p->cgroup_made, &op->err);
 }

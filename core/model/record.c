@@ -41,6 +41,7 @@ int record_save_pod(struct pod *p, struct err *e)
 	json_member_int(o, "state", p->state);
 	json_member_str(o, "cgroup_parent", p->cgroup_parent);
 	json_member_str(o, "cgroup_made", p->cgroup_made);
+	json_member_int(o, "oom_known", (int64_t)p->oom_known);
 	json_member_str(o, "netns", p->netns_pin);
 	json_member_bool(o, "namespaces_made", p->namespaces_made);
 	json_member_bool(o, "attached", p->attached);
@@ -186,6 +187,7 @@ int record_load_pod(struct model *m, const char *id, struct pod **out, struct re
 	p->state = state < 0 || state > POD_STATE_NOTREADY ? POD_STATE_NOTREADY : (enum pod_state)state;
 	p->cgroup_parent = text(p->pool, j, "cgroup_parent");
 	p->cgroup_made = text(p->pool, j, "cgroup_made");
+	p->oom_known = (uint64_t)json_int(json_get(j, "oom_known"), 0);
 	p->netns_pin = text(p->pool, j, "netns");
 	p->namespaces_made = json_bool(json_get(j, "namespaces_made"), false);
 	p->sandbox_made = json_bool(json_get(j, "sandbox_made"), false);

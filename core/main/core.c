@@ -2,7 +2,7 @@
  * The core's life: take over from the keeper, stand everything up, recover, listen, serve,
  * leave.
  *
- *	take over ▶ ground ▶ template namespace ▶ handlers settle ▶ recover ▶ test engines ▶ listen ▶ ready
+ *	take over ▶ ground ▶ template namespace ▶ handlers settle ▶ AppArmor ▶ recover ▶ test engines ▶ listen ▶ ready
  */
 #include "core/main/core.h"
 
@@ -29,6 +29,7 @@
 #include "core/keep/keep.h"
 #include "core/keep/wire.h"
 #include "core/loop/loop.h"
+#include "core/main/apparmor.h"
 #include "core/main/holder.h"
 #include "core/main/notify.h"
 #include "core/main/reload.h"
@@ -398,10 +399,16 @@ static void handle_recovered(void *data)
 	model_test_userns(c->model, listen_now, c);
 }
 
-static void handle_network_settled(void *data)
+static void handle_profiles(void *data)
 {
 	struct core *c = data;
 	model_recover(c->model, handle_recovered, c);
+}
+
+static void handle_network_settled(void *data)
+{
+	struct core *c = data;
+	apparmor_load(c->g.spawner, c->pool, &c->host, !keep_generation(c->g.keep), handle_profiles, c);
 }
 
 static void handle_engines_settled(void *data)

@@ -114,16 +114,33 @@ int check_seccomp(const struct oci_host *h, const Cri__SecurityProfile *s, const
 	return 0;
 }
 
+int check_apparmor_name(const struct oci_host *h, const char *ref, const char *field, struct err *e)
+{
+	const char *name = view_apparmor_name(ref);
+	if (!h->apparmor)
+		return err_set(e, EINVAL, "%s \"%.200s\": AppArmor is not enabled on this node", field, ref);
+	if (!*name)
+		return err_set(e, EINVAL, "%s \"%.200s\": names no profile", field, ref);
+	if (!oci_apparmor_loaded(h, name))
+		return err_set(e, EINVAL, "%s \"%.200s\": no such AppArmor profile is loaded on this node", field, ref);
+	return 0;
+}
+
 int check_apparmor(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e)
 {
 	if (!s)
 		return 0;
+	char ref[128];
 	int ret = check_profile(s, field, e);
 	if (ret < 0)
 		return ret;
-	if (s->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost && !h->apparmor)
-		return err_set(e, EINVAL, "%s.localhost_ref \"%s\": AppArmor is not enabled on this node", field,
-			       s->localhost_ref);
+	snprintf(ref, sizeof(ref), "%s.localhost_ref", field);
+	if (s->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
+		return check_apparmor_name(h, s->localhost_ref, ref, e);
+	if (s->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault && h->apparmor &&
+	    !h->apparmor_default)
+		return err_set(e, EINVAL, "%s: the runtime's own AppArmor profile could not be loaded on this node",
+			       field);
 	return 0;
 }
 

@@ -13,6 +13,8 @@ int check_groups(const int64_t *ids, size_t n, const char *field, struct err *e)
 int check_policy(Cri__SupplementalGroupsPolicy policy, const char *field, struct err *e);
 int check_selinux(const struct oci_host *h, const Cri__SELinuxOption *s, const char *field, struct err *e);
 int check_seccomp(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e);
+/* ref: a Localhost profile's name, "localhost/" before it or not. */
+int check_apparmor_name(const struct oci_host *h, const char *ref, const char *field, struct err *e);
 int check_apparmor(const struct oci_host *h, const Cri__SecurityProfile *s, const char *field, struct err *e);
 /* userns_options by themselves. */
 int check_userns(const Cri__UserNamespace *u, const char *field, struct err *e);

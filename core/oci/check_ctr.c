@@ -271,12 +271,14 @@ static int check_deprecated(const struct oci_host *h, const Cri__ContainerConfig
 			return err_set(e, EINVAL, "linux.security_context.seccomp_profile_path \"%.200s\": is no profile",
 				       view_old_seccomp(s));
 	}
-	const char *a = view_old_apparmor(s);
-	if (!s->apparmor && !s->privileged && view_set(a) && strcmp(a, "unconfined") && strcmp(a, "runtime/default"))
-		return err_set(e, h->apparmor ? ENOSYS : EINVAL,
-			       "linux.security_context.apparmor_profile \"%.200s\": %s", a,
-			       h->apparmor ? "use the field apparmor" : "AppArmor is not enabled on this node");
-	return 0;
+	static const char field[] = "linux.security_context.apparmor_profile";
+	if (s->apparmor)
+		return 0;
+	enum view_apparmor kind = view_apparmor(ctr, &path);
+	if (kind == VIEW_APPARMOR_BAD)
+		return err_set(e, EINVAL, "%s \"%.200s\": is no profile, expected localhost/NAME", field,
+			       view_old_apparmor(s));
+	return kind == VIEW_APPARMOR_NAMED ? check_apparmor_name(h, view_old_apparmor(s), field, e) : 0;
 }
 
 static int check_security(const struct oci_host *h, const Cri__PodSandboxConfig *pod,

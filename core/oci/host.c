@@ -119,6 +119,22 @@ static void probe_cgroups(struct oci_host *h)
 	}
 }
 
+/* The list has a line "NAME (enforce)" for each. */
+bool oci_apparmor_loaded(const struct oci_host *h, const char *name)
+{
+	enum { LIST_MAX = 4 << 20 };
+	struct buf b = { 0 };
+	size_t n = strlen(name);
+	bool found = !h->apparmor_profiles || file_read(AT_FDCWD, h->apparmor_profiles, LIST_MAX, &b, NULL) < 0;
+	for (const char *at = b.data; at && *at && !found;) {
+		found = !strncmp(at, name, n) && !strncmp(at + n, " (", 2);
+		at += strcspn(at, "\n");
+		at += *at == '\n';
+	}
+	buf_free(&b);
+	return found;
+}
+
 void oci_host_probe(struct pool *p, struct oci_host *h)
 {
 	*h = (struct oci_host){
@@ -129,6 +145,8 @@ void oci_host_probe(struct pool *p, struct oci_host *h)
 		.rro = syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno != ENOSYS,
 		.cap_bounding = bounding_set(),
 	};
+	if (h->apparmor)
+		h->apparmor_profiles = "/sys/kernel/security/apparmor/profiles";
 	h->oom_score_adj_min = lowest_score(h->cap_bounding);
 	probe_cgroups(h);
 	read_page_sizes(p, h);

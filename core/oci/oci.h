@@ -36,6 +36,8 @@ struct oci_host {
 	size_t n_page_sizes;
 	bool swap_accounting;		/* memory+swap can be limited */
 	bool seccomp, apparmor, selinux;
+	const char *apparmor_profiles;	/* the kernel's list of them; NULL: not to be read */
+	const char *apparmor_default;	/* the profile of who names none; NULL: none is loaded */
 	bool rro;			/* the kernel can mount recursively read-only */
 	uint64_t cap_bounding;		/* our own bounding set, bit n = capability n */
 	int oom_score_adj_min;		/* the lowest score that we may give */
@@ -45,6 +47,8 @@ struct oci_host {
 
 /* Reads /proc and /sys; call it at start only.  Whatever can't be read is taken as absent. */
 void oci_host_probe(struct pool *p, struct oci_host *h);
+/* Is that AppArmor profile in the kernel?  True when it can't be told. */
+bool oci_apparmor_loaded(const struct oci_host *h, const char *name);
 
 /* ---- Namespaces. ---- */
 

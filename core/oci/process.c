@@ -135,10 +135,12 @@ static const char *working_dir(struct pool *p, const struct oci_input *in)
 
 static void put_apparmor(struct json_out *o, const struct oci_host *h, const Cri__ContainerConfig *ctr)
 {
-	const Cri__LinuxContainerSecurityContext *s = view_security(ctr);
-	const Cri__SecurityProfile *a = s ? s->apparmor : NULL;
-	if (h->apparmor && a && !s->privileged && a->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
-		json_member_str(o, "apparmorProfile", a->localhost_ref);
+	const char *name;
+	enum view_apparmor kind = view_apparmor(ctr, &name);
+	if (kind == VIEW_APPARMOR_DEFAULT)
+		name = h->apparmor_default;
+	if (h->apparmor && name)
+		json_member_str(o, "apparmorProfile", name);
 }
 
 int process_put(struct json_out *o, struct pool *p, const struct oci_host *h, const struct oci_input *in,

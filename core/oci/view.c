@@ -111,6 +111,43 @@ enum view_seccomp view_seccomp(const Cri__ContainerConfig *ctr, const char **pat
 	return s->seccomp ? of_profile(s->seccomp, path) : of_text(view_old_seccomp(s), path);
 }
 
+const char *view_apparmor_name(const char *ref)
+{
+	return strncmp(ref, "localhost/", 10) ? ref : ref + 10;
+}
+
+/* Nobody's wish is the runtime's own profile, too: other than with seccomp. */
+static enum view_apparmor apparmor_of_text(const char *text, const char **name)
+{
+	if (!view_set(text) || !strcmp(text, "runtime/default"))
+		return VIEW_APPARMOR_DEFAULT;
+	if (!strcmp(text, "unconfined"))
+		return VIEW_APPARMOR_NONE;
+	*name = view_apparmor_name(text);
+	return *name == text || !**name ? VIEW_APPARMOR_BAD : VIEW_APPARMOR_NAMED;
+}
+
+enum view_apparmor view_apparmor(const Cri__ContainerConfig *ctr, const char **name)
+{
+	const Cri__LinuxContainerSecurityContext *s = view_security(ctr);
+	*name = NULL;
+	if (s && s->privileged)
+		return VIEW_APPARMOR_NONE;
+	if (!s || !s->apparmor)
+		return apparmor_of_text(s ? view_old_apparmor(s) : NULL, name);
+	switch ((int)s->apparmor->profile_type) {
+	case CRI__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault:
+		return VIEW_APPARMOR_DEFAULT;
+	case CRI__SECURITY_PROFILE__PROFILE_TYPE__Unconfined:
+		return VIEW_APPARMOR_NONE;
+	case CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost:
+		*name = view_apparmor_name(s->apparmor->localhost_ref);
+		return **name ? VIEW_APPARMOR_NAMED : VIEW_APPARMOR_BAD;
+	default:
+		return VIEW_APPARMOR_BAD;
+	}
+}
+
 char *view_clean_path(struct pool *p, const char *text)
 {
 	char *out = pool_alloc(p, strlen(text) + 2);

@@ -41,6 +41,11 @@ enum view_seccomp { VIEW_SECCOMP_NONE, VIEW_SECCOMP_DEFAULT, VIEW_SECCOMP_FILE, 
 /* *path: the file's, with VIEW_SECCOMP_FILE. */
 enum view_seccomp view_seccomp(const Cri__ContainerConfig *ctr, const char **path);
 
+/* The same of AppArmor.  *name: of the profile, without "localhost/", with VIEW_APPARMOR_NAMED. */
+enum view_apparmor { VIEW_APPARMOR_NONE, VIEW_APPARMOR_DEFAULT, VIEW_APPARMOR_NAMED, VIEW_APPARMOR_BAD };
+enum view_apparmor view_apparmor(const Cri__ContainerConfig *ctr, const char **name);
+const char *view_apparmor_name(const char *ref);
+
 /* The deprecated fields, which older clients still send. */
 const char *view_old_seccomp(const Cri__LinuxContainerSecurityContext *s);
 const char *view_old_apparmor(const Cri__LinuxContainerSecurityContext *s);

@@ -13,7 +13,8 @@ HOME = tempfile.mkdtemp(prefix=f"crisp-{TAG}.")
 os.chmod(HOME, 0o711)	# as folders on the way to a node's state are: roots of user namespaces go it, too
 IMAGE = "localhost/busybox:1"
 TOOLS = "sh sleep usleep cat ls touch kill id readlink true echo wc chroot mkdir mount umount nsenter".split()
-WAIT = 60	# seconds that something may take which takes milliseconds
+# seconds that something may take which takes milliseconds; SLOW: on a machine so many times slower
+WAIT = 60 * int(os.environ.get("SLOW", "1"))
 
 os.environ.pop("GRPC_VERBOSITY", None)
 
@@ -125,7 +126,7 @@ def make_image():
 
 
 class Node:
-    def __init__(self, handlers=None, network="bridge"):
+    def __init__(self, handlers=None, network="bridge", driver="cgroupfs"):
         self.memory = f"{HOME}/memory"
         os.mkdir(self.memory)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", TAG, self.memory], check=True)
@@ -133,6 +134,9 @@ class Node:
         os.mkdir(self.logs)
         self.socket, self.log = f"{self.state}/crisp.sock", f"{HOME}/log"
         self.netns_prefix, self.cgroup, self.bridge = f"{TAG}-", f"/crisp-{TAG}", f"{TAG}b"
+        self.driver = driver
+        if driver == "systemd":
+            self.cgroup = f"/crisp{TAG}.slice"
         self.handlers = handlers or {"crun": {"engine": "crun"}, "runc": {"engine": "runc"}}
         self.network = {"plugin": network}
         if network == "bridge":
@@ -147,7 +151,8 @@ class Node:
 
     def start(self):
         config = {"state": self.state, "root": self.root, "netns_prefix": self.netns_prefix,
-                  "cgroup": {"parent": self.cgroup}, "network": self.network,
+                  "cgroup": {"driver": self.driver, "parent": self.cgroup.lstrip("/") if self.driver == "systemd" else self.cgroup},
+                  "network": self.network,
                   "engines": {"default": next(iter(self.handlers)), "handlers": self.handlers}}
         with open(f"{HOME}/config.yaml", "w") as f:
             json.dump(config, f)	# which is YAML
@@ -214,6 +219,8 @@ class Node:
         for pin in glob.glob(f"/run/netns/{self.netns_prefix}*"):
             subprocess.run(["umount", "-l", pin], capture_output=True)
             os.unlink(pin)
+        if self.driver == "systemd":
+            subprocess.run(["systemctl", "stop", self.cgroup[1:]], capture_output=True)
         for top in glob.glob(f"/sys/fs/cgroup/*{self.cgroup}") + glob.glob(f"/sys/fs/cgroup{self.cgroup}"):
             for where, _, _ in os.walk(top, topdown=False):
                 try:
@@ -252,17 +259,24 @@ class Node:
 
     NAMESPACES = {"network": "POD", "pid": "CONTAINER", "ipc": "POD"}
 
+    def cgroup_parent(self, name):
+        """Of a pod, as a kubelet names it."""
+        if self.driver == "systemd":
+            return self.cgroup[1:].replace(".slice", f"-pods-{name.replace('-', '_')}.slice")
+        return f"{self.cgroup}/pods/{name}"
+
     def pod_config(self, name, **more):
         namespaces = more.pop("namespaces", self.NAMESPACES)
         return {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": "ns"}, "hostname": name,
                 "log_directory": f"{self.logs}/{name}",
-                "linux": {"cgroup_parent": f"{self.cgroup}/pods/{name}",
+                "linux": {"cgroup_parent": more.pop("cgroup_parent", self.cgroup_parent(name)),
                           "security_context": {"namespace_options": namespaces, **more.pop("security", {})}}, **more}
 
     def ctr_config(self, name, *words, **more):
         namespaces = more.pop("namespaces", self.NAMESPACES)
         return {"metadata": {"name": name}, "image": {"image": IMAGE}, "command": list(words), "log_path": f"{name}.log",
-                "linux": {"security_context": {"namespace_options": namespaces, **more.pop("security", {})}}, **more}
+                "linux": {"security_context": {"namespace_options": namespaces, **more.pop("security", {})},
+                          "resources": more.pop("resources", {})}, **more}
 
     def run(self, name, handler="crun", **more):
         return self.call("RunPodSandbox", config=self.pod_config(name, **more), runtime_handler=handler).pod_sandbox_id

@@ -1,7 +1,9 @@
 /* Which configurations of pods and containers are taken, and how the others are refused. */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/oci/oci.h"
 #include "t/tap.h"
@@ -254,6 +256,40 @@ static void test_containers(void)
 
 /* ---- signals ---- */
 
+static const struct ctr_case apparmor_cases[] = {
+	{ "a profile that is loaded", &plain, CTR(SEC(.apparmor = PROFILE(Localhost, .localhost_ref = "a prof"))), 0, NULL },
+	{ "with localhost/", &plain, CTR(SEC(.apparmor = PROFILE(Localhost, .localhost_ref = "localhost/b"))), 0, NULL },
+	{ "one that is not", &plain, CTR(SEC(.apparmor = PROFILE(Localhost, .localhost_ref = "a"))), -EINVAL,
+	  "security_context.apparmor.localhost_ref \"a\": no such AppArmor profile is loaded" },
+	{ "one without a name", &plain, CTR(SEC(.apparmor = PROFILE(Localhost, .localhost_ref = "localhost/"))), -EINVAL,
+	  "names no profile" },
+	{ "the runtime's, which could not be loaded", &plain, CTR(SEC(.apparmor = PROFILE(RuntimeDefault))), -EINVAL,
+	  "apparmor: the runtime's own AppArmor profile could not be loaded" },
+	{ "none, without the runtime's", &plain, CTR(), 0, NULL },
+	{ "Unconfined", &plain, CTR(SEC(.apparmor = PROFILE(Unconfined))), 0, NULL },
+};
+
+static void test_apparmor(void)
+{
+	char list[] = "/tmp/oci_check.XXXXXX";
+	static const char text[] = "a prof (enforce)\nb (complain)\n";
+	int fd = mkstemp(list);
+	struct oci_host h = v1;
+	h.apparmor = true;
+	h.apparmor_profiles = list;
+	ok(fd >= 0 && write(fd, text, sizeof(text) - 1) > 0, "a list of profiles");
+	for (size_t i = 0; i < sizeof(apparmor_cases) / sizeof(apparmor_cases[0]); i++) {
+		const struct ctr_case *c = &apparmor_cases[i];
+		struct err e = { 0 };
+		int ret = oci_check_container(&h, c->pod, &c->ctr, true, &e);
+		ok(ret == c->ret && (!c->says || strstr(e.msg, c->says)), "AppArmor: %s: %s", c->what,
+		   ret ? e.msg : "taken");
+	}
+	close(fd);
+	unlink(list);
+	ok(oci_apparmor_loaded(&h, "b") && oci_apparmor_loaded(&v1, "b"), "what can't be listed may be there");
+}
+
 static void test_signals(void)
 {
 	static const struct {
@@ -302,6 +338,7 @@ int main(void)
 	test_pods();
 	test_slices();
 	test_containers();
+	test_apparmor();
 	test_signals();
 	return done();
 }

@@ -279,7 +279,18 @@ class Node:
                           "resources": more.pop("resources", {})}, **more}
 
     def run(self, name, handler="crun", **more):
-        return self.call("RunPodSandbox", config=self.pod_config(name, **more), runtime_handler=handler).pod_sandbox_id
+        return self.run_config(self.pod_config(name, **more), handler)
+
+    def run_config(self, config, handler=""):
+        """As a kubelet does, ask again while a handler or the network isn't ready (on a slow machine, early)."""
+        end = time.monotonic() + WAIT
+        while True:
+            try:
+                return self.call("RunPodSandbox", config=config, runtime_handler=handler).pod_sandbox_id
+            except grpc.RpcError as e:
+                if WAIT == 60 or e.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    raise
+            time.sleep(1)
 
     def create_request(self, pod, name, *words, **more):
         return {"pod_sandbox_id": pod, "config": self.ctr_config(name, *words, **more), "sandbox_config": {}}

@@ -15,6 +15,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
+#include "core/cgroup/slice.h"
 #include "core/config/config.h"
 #include "core/image/image.h"
 #include "core/keep/keep.h"
@@ -161,7 +162,7 @@ static int put_spec(struct userns_test *t, struct op *op, const char **json, siz
 	const struct image_config image = { 0 };
 	const struct oci_input in = {
 		.pod_id = test_id, .ctr_id = test_id, .pod = &pod, .ctr = &ctr, .image = &image, .prep = &prep,
-		.rootfs = pool_printf(p, "%s/rootfs", mnt), .cgroup_path = t->cgroup,
+		.rootfs = pool_printf(p, "%s/rootfs", mnt), .cgroup_path = cgroup_oci_path(p, t->cgroup),
 		.netns = fd_path(p, t->ns.net), .ipcns = fd_path(p, t->ns.ipc), .utsns = fd_path(p, t->ns.uts),
 		.userns = fd_path(p, t->ns.user),
 	};
@@ -238,7 +239,7 @@ static int create(struct op *op)
 	struct crisp_stdio stdio = { .size = sizeof(stdio), .in = blank, .out = blank, .err = blank };
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = test_id, .sandbox_id = test_id, .bundle = t->dir, .rootfs = &t->rootfs,
-		.stdio = &stdio, .cgroup_path = t->cgroup,
+		.stdio = &stdio, .cgroup_path = cgroup_oci_path(op->pool, t->cgroup),
 	};
 	return step_engine(op, plug_create(t->handler, &args, TEST_MS, handle_created, op));
 }
@@ -379,7 +380,9 @@ static struct op *begin(struct model *m, struct plug_handler *h)
 	t->ns = (struct sandbox_fds){ .net = -1, .netdev = -1, .ipc = -1, .uts = -1, .shm = -1, .user = -1 };
 	t->dir = pool_printf(pool, "%s/rw/.test-%s", m->g.config->root, id);
 	t->pin = sandboxfs_pin_path(m->g.sandboxfs, pool, pool_printf(pool, "test-%s", id));
-	t->cgroup = pool_printf(pool, "%s/%s-%s", m->g.config->cgroup_parent, test_id, h->name);
+	/* The name of a scope is the whole node's.  One that is left is systemd's to remove. */
+	const char *parent = cgroups_parent(m->g.cgroups);
+	t->cgroup = cgroup_leaf(pool, parent, pool_printf(pool, "%s-%s", slice_is(parent) ? id : test_id, h->name));
 	op_start(&t->op, &test_table, m->g.loop, pool, t, h->name, TEST_MS);
 	return &t->op;
 }

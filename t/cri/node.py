@@ -303,7 +303,7 @@ class Node:
         self.call("StartContainer", container_id=ctr)
         return ctr
 
-    def exec(self, ctr, *words, timeout=30):
+    def exec(self, ctr, *words, timeout=WAIT // 2):
         return self.call("ExecSync", container_id=ctr, cmd=list(words), timeout=timeout)
 
     def status(self, ctr):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# boot.sh FOLDER [MORE OF MKE2FS'S SIZE]: boot the machine with FOLDER as its /job, in which `run` is
+# boot.sh FOLDER [SIZE]: boot the machine with FOLDER as its /job, in which `run` is
 # what it runs; prints what that prints.  The exit code is run's; the machine and all its changes are
 # gone after it, but for what it printed.  CONSOLE=FILE: the kernel's and systemd's words.
 # Emulated: some ten times slower than the host.
@@ -10,9 +10,9 @@ image=${VM_IMAGE:-$("$here/image.sh")}
 work=$(mktemp -d /tmp/crisp-vm.XXXX)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-mke2fs -q -t ext4 -d "$job" "$work/job.img" "$size"
+mke2fs -q -t ext4 -d "$job" "$work/job.img" "$size" >/dev/null
 mkfifo "$work/out.in" "$work/out.out"
-timeout -k 10 "${VM_TIMEOUT:-5400}" nice -n 5 qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
+timeout -k 10 "${VM_TIMEOUT:-5400}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
 	-kernel "$image/vmlinuz" -initrd "$image/initrd" \
 	-append 'root=/dev/vda rw console=ttyS0 quiet apparmor=1 security=apparmor systemd.show_status=0' \
 	-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" \

@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/../../cri")
 from node import *
 
 UNIT = "crisp.service"
-COUNT = "trap 'exit 42' TERM; i=0; while :; do i=$((i + 1)); echo line $i; usleep 100000; done"
+COUNT = "trap 'exit 42' TERM; i=0; while :; do i=$((i + 1)); echo line $i; sleep 1; done"
 
 
 def systemctl(*words):

@@ -419,6 +419,12 @@ static void test_v2_files(void)
 	put(dir, "memory.swap.max", "0\n");
 	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory_swap == l.memory,
 	   "no swap is a limit");
+	/* what crun makes of it under systemd's driver */
+	mkdir(pool_printf(pool, "%s/crisp-1.scope", dir), 0755);
+	rename(pool_printf(pool, "%s/c", dir), pool_printf(pool, "%s/crisp-1.scope/container", dir));
+	ok(cgroup_read_limits(&cg, "/crisp-1.scope", &l) == 0 && l.memory == 209715200, "limits below a scope");
+	s = (struct stats_sample){ 0 };
+	ok(stats_read(&cg, "/crisp-1.scope", &s, &e) == 0 && s.available == 109715200, "and usage");
 	close(cg.all[0].fd);
 	file_remove_tree(AT_FDCWD, dir, &e);
 }

@@ -616,9 +616,41 @@ static void test_prepare(void)
 	}
 }
 
+static void test_scope(void)
+{
+	Cri__ContainerConfig ctr = CTR();
+	struct oci_input in = input(&plain, &ctr, &nothing);
+	const struct json *s = spec_of(&v2, &in);
+	ok(!json_path(s, "annotations", "org.systemd.property.TasksMax", NULL), "a directory has no properties");
+	in.cgroup_path = "kubepods-pod1.slice:crisp:ctr";
+	s = spec_of(&v2, &in);
+	ok(str_is(json_path(s, "linux", "cgroupsPath", NULL), "kubepods-pod1.slice:crisp:ctr") &&
+		   str_is(json_path(s, "annotations", "org.systemd.property.TasksMax", NULL), "uint64 18446744073709551615") &&
+		   str_is(json_path(s, "annotations", "org.systemd.property.CollectMode", NULL), "'inactive-or-failed'"),
+	   "a scope is for systemd, without its default of tasks");
+}
+
+static void test_apparmor(void)
+{
+	Cri__ContainerConfig none = CTR(), free_ = CTR(SEC(.apparmor = PROFILE(Unconfined))),
+			     named = CTR(SEC(.apparmor = PROFILE(Localhost, .localhost_ref = "localhost/x")));
+	struct oci_host h = v2;
+	h.apparmor = true;
+	struct oci_input in = input(&plain, &none, &nothing);
+	ok(!json_path(spec_of(&h, &in), "process", "apparmorProfile", NULL), "no profile could be loaded: none");
+	h.apparmor_default = "crisp-default";
+	ok(str_is(json_path(spec_of(&h, &in), "process", "apparmorProfile", NULL), "crisp-default"), "the runtime's own");
+	in.ctr = &free_;
+	ok(!json_path(spec_of(&h, &in), "process", "apparmorProfile", NULL), "unconfined");
+	in.ctr = &named;
+	ok(str_is(json_path(spec_of(&h, &in), "process", "apparmorProfile", NULL), "x"), "one of the node's");
+}
+
 int main(void)
 {
 	pool = pool_new(NULL, "test");
+	test_scope();
+	test_apparmor();
 	test_process();
 	test_caps();
 	test_mounts();

@@ -21,7 +21,7 @@ timeout -k 10 "${VM_TIMEOUT:-5400}" qemu-system-x86_64 -M q35 -accel tcg,thread=
 	-no-reboot -net none </dev/null >"$work/qemu.log" 2>&1 &
 qemu=$!
 trap 'kill $qemu 2>/dev/null; exit 1' INT TERM
-tr -d '\r' <"$work/out.out" | tee "$work/out.text" | sed -u '/^JOB-EXIT /d'
+sed -u 's,\r$,,' <"$work/out.out" | tee "$work/out.text" | sed -u '/^JOB-EXIT /d'
 wait $qemu || { echo "the machine ended with $?"; tail -n 5 "$work/qemu.log"; }
 code=$(sed -n 's/^JOB-EXIT //p' "$work/out.text")
 [ -n "$code" ] || { echo "the machine ended without a word of the job's end"; exit 1; }

@@ -14,7 +14,8 @@ os.chmod(HOME, 0o711)	# as folders on the way to a node's state are: roots of us
 IMAGE = "localhost/busybox:1"
 TOOLS = "sh sleep usleep cat ls touch kill id readlink true echo wc chroot mkdir mount umount nsenter".split()
 # seconds that something may take which takes milliseconds; SLOW: on a machine so many times slower
-WAIT = 60 * int(os.environ.get("SLOW", "1"))
+SLOW = int(os.environ.get("SLOW", "1"))
+WAIT = 60 * SLOW
 
 os.environ.pop("GRPC_VERBOSITY", None)
 
@@ -247,7 +248,15 @@ class Node:
         return stub.future(json_format.ParseDict(request, takes()), timeout=within, wait_for_ready=True)
 
     def call(self, method, within=WAIT * 2, **request):
-        return self.begin(method, within, **request).result()
+        """On a slow machine, as a kubelet does, once more while an engine or the network isn't ready."""
+        end = time.monotonic() + WAIT
+        while True:
+            try:
+                return self.begin(method, within, **request).result()
+            except grpc.RpcError as e:
+                if SLOW == 1 or e.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    raise
+            time.sleep(1)
 
     def refused(self, method, within=WAIT * 2, **request):
         """(code, message) of a call that must fail."""
@@ -279,18 +288,7 @@ class Node:
                           "resources": more.pop("resources", {})}, **more}
 
     def run(self, name, handler="crun", **more):
-        return self.run_config(self.pod_config(name, **more), handler)
-
-    def run_config(self, config, handler=""):
-        """As a kubelet does, ask again while a handler or the network isn't ready (on a slow machine, early)."""
-        end = time.monotonic() + WAIT
-        while True:
-            try:
-                return self.call("RunPodSandbox", config=config, runtime_handler=handler).pod_sandbox_id
-            except grpc.RpcError as e:
-                if WAIT == 60 or e.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
-                    raise
-            time.sleep(1)
+        return self.call("RunPodSandbox", config=self.pod_config(name, **more), runtime_handler=handler).pod_sandbox_id
 
     def create_request(self, pod, name, *words, **more):
         return {"pod_sandbox_id": pod, "config": self.ctr_config(name, *words, **more), "sandbox_config": {}}

@@ -44,7 +44,7 @@ class Unit(Node):
     def pod(self, name):
         config = node.pod_config(name)
         del config["linux"]["cgroup_parent"]
-        return self.run_config(config)
+        return self.call("RunPodSandbox", config=config).pod_sandbox_id
 
     def core(self, other_than=0):
         return until(lambda: next((int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != other_than and

@@ -80,7 +80,8 @@ const struct grpc_method cri_methods[] = {
 	{ RUNTIME, "RuntimeConfig", TYPES(runtime_config_request, runtime_config_response), false,
 	  cri_runtime_config },
 	{ RUNTIME, "UpdatePodSandboxResources",
-	  TYPES(update_pod_sandbox_resources_request, update_pod_sandbox_resources_response), false, NULL },
+	  TYPES(update_pod_sandbox_resources_request, update_pod_sandbox_resources_response), false,
+	  cri_update_pod_sandbox_resources },
 
 	{ IMAGE, "ListImages", TYPES(list_images_request, list_images_response), false, cri_list_images },
 	{ IMAGE, "StreamImages", TYPES(stream_images_request, stream_images_response), true,

@@ -45,6 +45,13 @@ RPC(cri_remove_pod_sandbox)
 	model_remove_pod(cri->model, rq->pod_sandbox_id, rpc_wait(call, reply_empty));
 }
 
+RPC(cri_update_pod_sandbox_resources)
+{
+	const Cri__UpdatePodSandboxResourcesRequest *rq = (const void *)request;
+	struct cri *cri = grpc_user(call);
+	model_resize_pod(cri->model, rq->pod_sandbox_id, rq->resources, rq->overhead, rpc_wait(call, reply_empty));
+}
+
 /* -- status -- */
 
 /* The options of its handler that it was made with. */

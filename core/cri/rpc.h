@@ -12,6 +12,7 @@ RPC(cri_stop_pod_sandbox);
 RPC(cri_remove_pod_sandbox);
 RPC(cri_pod_sandbox_status);
 RPC(cri_list_pod_sandbox);
+RPC(cri_update_pod_sandbox_resources);
 /* containers.c */
 RPC(cri_create_container);
 RPC(cri_start_container);

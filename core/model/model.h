@@ -251,6 +251,9 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 		   struct model_wait *w);
 void model_stop_pod(struct model *m, const char *id, struct model_wait *w);
 void model_remove_pod(struct model *m, const char *id, struct model_wait *w);
+/* UpdatePodSandboxResources; either may be NULL.  In effect, or an error and nothing changed. */
+void model_resize_pod(struct model *m, const char *id, const Cri__LinuxContainerResources *resources,
+		      const Cri__LinuxContainerResources *overhead, struct model_wait *w);
 
 /* Containers. */
 void model_create(struct model *m, const char *pod_id, const Cri__ContainerConfig *config,

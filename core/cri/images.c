@@ -9,6 +9,7 @@
 #include "core/base/pool.h"
 #include "core/config/config.h"
 #include "core/cri/rpc.h"
+#include "core/cri/usage.h"
 #include "core/image/image.h"
 #include "core/plug/plug.h"
 
@@ -145,11 +146,6 @@ static void handle_pulled(void *data, int ret, const char *image_id, const struc
 	grpc_reply(call, &resp.base);
 }
 
-static const char *given(const char *s)
-{
-	return s[0] ? s : NULL;
-}
-
 RPC(cri_pull_image)
 {
 	const Cri__PullImageRequest *rq = (const void *)request;
@@ -159,12 +155,12 @@ RPC(cri_pull_image)
 	struct image_auth auth = { 0 };
 	if (rq->auth)
 		auth = (struct image_auth){
-			.username = given(rq->auth->username),
-			.password = given(rq->auth->password),
-			.auth = given(rq->auth->auth),
-			.server_address = given(rq->auth->server_address),
-			.identity_token = given(rq->auth->identity_token),
-			.registry_token = given(rq->auth->registry_token),
+			.username = rpc_given(rq->auth->username),
+			.password = rpc_given(rq->auth->password),
+			.auth = rpc_given(rq->auth->auth),
+			.server_address = rpc_given(rq->auth->server_address),
+			.identity_token = rpc_given(rq->auth->identity_token),
+			.registry_token = rpc_given(rq->auth->registry_token),
 		};
 	struct image_pull *p = image_pull(cri->images, asked(rq->image), rq->auth ? &auth : NULL, NULL,
 					  handle_pulled, call);
@@ -186,6 +182,37 @@ RPC(cri_remove_image)
 
 /* -- file system -- */
 
+static Cri__FilesystemUsage *usage_of(struct pool *p, const char *path, int64_t at_ns, bool known, uint64_t bytes,
+				      uint64_t inodes)
+{
+	Cri__FilesystemUsage *u = pool_new_struct(p, Cri__FilesystemUsage);
+	*u = (Cri__FilesystemUsage)CRI__FILESYSTEM_USAGE__INIT;
+	u->timestamp = at_ns;
+	u->fs_id = pool_new_struct(p, Cri__FilesystemIdentifier);
+	*u->fs_id = (Cri__FilesystemIdentifier)CRI__FILESYSTEM_IDENTIFIER__INIT;
+	u->fs_id->mountpoint = (char *)(uintptr_t)path;
+	u->used_bytes = rpc_number(p, known, bytes);
+	u->inodes_used = rpc_number(p, known, inodes);
+	return u;
+}
+
+/* All writable layers as last measured, which is as long ago as that of any of them. */
+static Cri__FilesystemUsage *layers_usage(struct pool *p, struct model *m)
+{
+	uint64_t bytes = 0, inodes = 0;
+	int64_t at_ns = clock_real_ns();
+	bool known = true;
+	struct container *c;
+	list_for_each(c, &m->container_list, link) {
+		bytes += c->rw_bytes;
+		inodes += c->rw_inodes;
+		known = known && (c->rw_at_ns || c->state == CONTAINER_STATE_CREATING);
+		if (c->rw_at_ns && c->rw_at_ns < at_ns)
+			at_ns = c->rw_at_ns;
+	}
+	return usage_of(p, usage_layers_path(p, m), at_ns, known, bytes, inodes);
+}
+
 RPC(cri_image_fs_info)
 {
 	struct cri *cri = grpc_user(call);
@@ -193,16 +220,12 @@ RPC(cri_image_fs_info)
 	uint64_t bytes, inodes;
 	const char *mountpoint;
 	image_fs_info(cri->images, &bytes, &inodes, &mountpoint);
-	Cri__FilesystemIdentifier id = CRI__FILESYSTEM_IDENTIFIER__INIT;
-	id.mountpoint = (char *)(uintptr_t)mountpoint;
-	Cri__FilesystemUsage use = CRI__FILESYSTEM_USAGE__INIT;
-	use.timestamp = clock_real_ns();
-	use.fs_id = &id;
-	use.used_bytes = rpc_number(pool, true, bytes);
-	use.inodes_used = rpc_number(pool, true, inodes);
-	Cri__FilesystemUsage *list[] = { &use };
+	model_measure(cri->model);
+	Cri__FilesystemUsage *images = usage_of(pool, mountpoint, clock_real_ns(), true, bytes, inodes);
+	Cri__FilesystemUsage *layers = layers_usage(pool, cri->model);
 	Cri__ImageFsInfoResponse resp = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
 	resp.n_image_filesystems = resp.n_container_filesystems = 1;
-	resp.image_filesystems = resp.container_filesystems = list;
+	resp.image_filesystems = &images;
+	resp.container_filesystems = &layers;
 	grpc_reply(call, &resp.base);
 }

@@ -85,11 +85,6 @@ static struct transfer *transfer_new(struct grpc_call *call, bool loading)
 	return t;
 }
 
-static const char *given(const char *s)
-{
-	return s[0] ? s : NULL;
-}
-
 RPC(node_pull)
 {
 	const Node__PullRequest *rq = (const void *)request;
@@ -100,9 +95,9 @@ RPC(node_pull)
 	}
 	struct image_auth auth = { 0 };
 	if (rq->auth)
-		auth = (struct image_auth){ given(rq->auth->username), given(rq->auth->password),
-					    given(rq->auth->auth), given(rq->auth->server_address),
-					    given(rq->auth->identity_token), given(rq->auth->registry_token) };
+		auth = (struct image_auth){ rpc_given(rq->auth->username), rpc_given(rq->auth->password),
+					    rpc_given(rq->auth->auth), rpc_given(rq->auth->server_address),
+					    rpc_given(rq->auth->identity_token), rpc_given(rq->auth->registry_token) };
 	struct transfer *t = transfer_new(call, false);
 	t->pull = image_pull(cri->images, rq->image, rq->auth ? &auth : NULL, handle_progress, handle_end, t);
 }
@@ -116,7 +111,7 @@ RPC(node_load)
 		return;
 	}
 	struct transfer *t = transfer_new(call, true);
-	t->pull = image_load(cri->images, -1, rq->path, given(rq->name), handle_progress, handle_end, t);
+	t->pull = image_load(cri->images, -1, rq->path, rpc_given(rq->name), handle_progress, handle_end, t);
 }
 
 /* -- dump -- */

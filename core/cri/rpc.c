@@ -45,6 +45,11 @@ void rpc_not_found(struct grpc_call *call, const char *field, const char *id, co
 	grpc_fail(call, &e);
 }
 
+const char *rpc_given(const char *s)
+{
+	return s[0] ? s : NULL;
+}
+
 Cri__UInt64Value *rpc_number(struct pool *p, bool known, uint64_t value)
 {
 	if (!known)

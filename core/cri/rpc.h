@@ -80,6 +80,9 @@ void rpc_not_found(struct grpc_call *call, const char *field, const char *id, co
 /* A deep copy of m in p, with strings and all. */
 void *rpc_copy(struct pool *p, const ProtobufCMessage *m);
 
+/* A string of a request: NULL when it is empty. */
+const char *rpc_given(const char *s);
+
 /* An optional number of a message: NULL unless it is known. */
 Cri__UInt64Value *rpc_number(struct pool *p, bool known, uint64_t value);
 

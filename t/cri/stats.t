@@ -3,6 +3,7 @@
 import json, os, subprocess, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import grpc
 from node import Node, cri, done, ok, until
 
 node = Node().start().load()
@@ -93,6 +94,15 @@ ok([p.attributes.id for p in node.call("ListPodSandboxStats", filter={"id": pod[
 ok(not node.call("ListPodSandboxStats", filter={"label_selector": {"a": "b"}}).stats, "a filter by labels")
 ok(node.refused("PodSandboxStats", pod_sandbox_id="nope") == ("NOT_FOUND", 'pod_sandbox_id "nope": no such pod'), "an unknown pod")
 
+# -- file systems --
+
+info = node.call("ImageFsInfo")
+images, layers = info.image_filesystems[0], info.container_filesystems[0]
+ok(os.path.isdir(images.fs_id.mountpoint) and images.used_bytes.value >= os.path.getsize("/bin/busybox") and
+   images.inodes_used.value > 2 and images.timestamp > 0, "what images hold", images)
+ok(layers.fs_id == layer.fs_id and layers.used_bytes.value >= FILL and layers.inodes_used.value > 2 and layers.timestamp > 0,
+   "what writable layers hold", layers)
+
 # -- metrics --
 
 NAMES = """blkio_device_usage_total cpu_cfs_periods_total cpu_cfs_throttled_periods_total cpu_cfs_throttled_seconds_total
@@ -171,7 +181,17 @@ node.call("StopContainer", container_id=limited, timeout=0)
 old = node.core()
 os.kill(old, 9)
 node.core(old)
-d2 = until(lambda: stats(), "stats after a kill").linux.network.default_interface
+
+
+def again():
+    try:
+        return stats()
+    except grpc.RpcError as e:	# what the dead core's connection has left to say
+        if e.code() != grpc.StatusCode.UNAVAILABLE:
+            raise
+
+
+d2 = until(again, "stats after a kill").linux.network.default_interface
 ok(d2.name == "eth0" and d2.rx_bytes.value >= d.rx_bytes.value and d2.tx_bytes.value >= d.tx_bytes.value,
    "the counters go on after kill -9 of the core", (d, d2))
 ok(not os.path.exists(f"/proc/{old}"), "which was another one")

@@ -39,6 +39,10 @@ for handler in runc crun; do
 	ok "$handler: stats" has "$(crictl stats -o json "$ctr")" usageCoreNanoSeconds
 	crictl exec -s "$ctr" dd if=/dev/zero of=/tmp/fill bs=1M count=3 >/dev/null
 	ok "$handler: stats tell what its writable layer holds" until_true 30 layer_holds 3145728
+	ok "$handler: statsp" has "$(crictl statsp -o json "$pod")" usageCoreNanoSeconds
+	ok "$handler: statsp has a network" has "$(crictl statsp -o json "$pod")" '"name": "eth0"'
+	ok "$handler: metricsp" has "$(crictl metricsp)" container_network_receive_bytes_total
+	ok "$handler: metricdescs" is "$(crictl metricdescs | jq '.descriptors | length')" 56
 	ok "$handler: inspectp has an address" has "$(crictl inspectp "$pod")" '"ip": "10.'
 	ok "$handler: stop" crictl stop -t 10 "$ctr"
 	state_of=$(crictl inspect "$ctr")

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # What pods use, on crun, beside what the kernel says: cgroup files, /proc/net/dev, /proc.
-import json, os, subprocess, sys, time
+import json, os, re, subprocess, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grpc
-from node import Node, cri, done, ok, until
+from node import BUILD, Node, cri, done, ok, until
 
 node = Node().start().load()
 node.snapshot()
@@ -93,6 +93,9 @@ ok(h.linux.cpu.timestamp > 0 and not h.linux.containers, "one without containers
 ok([p.attributes.id for p in node.call("ListPodSandboxStats", filter={"id": pod[:12]}).stats] == [pod], "a filter by id")
 ok(not node.call("ListPodSandboxStats", filter={"label_selector": {"a": "b"}}).stats, "a filter by labels")
 ok(node.refused("PodSandboxStats", pod_sandbox_id="nope") == ("NOT_FOUND", 'pod_sandbox_id "nope": no such pod'), "an unknown pod")
+
+r = subprocess.run([f"{BUILD}/crispctl", "--socket", node.socket, "stats", "--pods"], capture_output=True, text=True)
+ok(re.search(rf"^{pod[:12]} +web +[0-9.]+% +\S+B +\S+B +\S+B +[0-9]+$", r.stdout, re.M), "crispctl stats --pods", r)
 
 # -- file systems --
 

@@ -66,6 +66,23 @@ st = d.call("PodSandboxStatus", {"pod_sandbox_id": d.run("now")})
 ok(st["timestamp"] > 0 and st["containers_statuses"] == [], "PodSandboxStatus has time and containers, too", st)
 take(s, 2)
 
+watch = subprocess.Popen([f"{BUILD}/crispctl", "--socket", d.socket, "events"], stdout=subprocess.PIPE, text=True)
+lines = []
+while not lines:	# until it surely watches
+    synced += 1
+    d.call("RemovePodSandbox", {"pod_sandbox_id": d.run(f"sync{synced}")})
+    if select.select([watch.stdout], [], [], 0.3)[0]:
+        lines = [watch.stdout.readline() for _ in range(4)]
+pod = d.run("seen")
+ctr = d.started(pod, "box", "exit", "5")
+lines = [watch.stdout.readline() for _ in range(5)]
+ok(re.match(rf"\S+ +created +pod +{pod[:12]} +seen$", lines[0]) and re.match(rf"\S+ +stopped +container +{ctr[:12]} +seen +box +5 Error$", lines[4]),
+   "crispctl events", lines)
+watch.kill()
+watch.wait()
+while s.next(0.5):
+    pass
+
 # -- ends that come early --
 
 pod = d.run("early", "late")

@@ -399,6 +399,11 @@ static int take_message(struct client *c, const ProtobufCMessageDescriptor *type
 	return 1;
 }
 
+void client_set_pool(struct client *c, struct pool *p)
+{
+	c->alloc.allocator_data = p;
+}
+
 int client_next(struct client *c, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out,
 		struct err *e)
 {

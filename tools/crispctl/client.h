@@ -21,6 +21,8 @@ int client_open(struct pool *p, const char *path, struct client **out, struct er
 /* For the calls that follow; 0: no deadline.  It is told to the server as well. */
 void client_set_timeout(struct client *c, uint64_t ms);
 uint64_t client_timeout(const struct client *c);
+/* Messages that come from now on live in p instead: for streams that never end. */
+void client_set_pool(struct client *c, struct pool *p);
 /* Called about ten times a second while a call waits; NULL ends that. */
 void client_set_tick(struct client *c, void (*tick)(void *data), void *data);
 

@@ -25,7 +25,7 @@
 static const struct command *const commands[] = {
 	&cmd_pods, &cmd_ps,	 &cmd_run,   &cmd_logs,	  &cmd_exec, &cmd_stop,
 	&cmd_rm,   &cmd_inspect, &cmd_stats, &cmd_images, &cmd_pull, &cmd_load,
-	&cmd_rmi,  &cmd_status,	 &cmd_dump,  &cmd_config,
+	&cmd_rmi,  &cmd_status,	 &cmd_events, &cmd_dump,  &cmd_config,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(*commands) };

@@ -41,7 +41,7 @@ struct command {
 };
 
 extern const struct command cmd_pods, cmd_ps, cmd_run, cmd_logs, cmd_exec, cmd_images, cmd_pull,
-	cmd_load, cmd_rm, cmd_rmi, cmd_stop, cmd_inspect, cmd_stats, cmd_config, cmd_status,
+	cmd_load, cmd_rm, cmd_rmi, cmd_stop, cmd_inspect, cmd_stats, cmd_events, cmd_config, cmd_status,
 	cmd_dump;
 
 /* "return ctl_usage(...)": the words and a hint at --help; EXIT_USAGE. */

@@ -1,0 +1,139 @@
+"""What is asked of the node as a whole: restarts under running pods, many pods at once, images that fill a disk."""
+from checks import *
+
+
+def busy_pod(name, script, **spec):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False,
+                     "nodeName": NAME, "tolerations": [{"operator": "Exists"}],
+                     "volumes": [{"name": "notes", "hostPath": {"path": "/run/notes", "type": "DirectoryOrCreate"}}],
+                     "containers": [{"name": "main", "image": IMAGE, "command": ["sh", "-c", script],
+                                     "volumeMounts": [{"name": "notes", "mountPath": "/notes"}]}], **spec}}
+
+
+def add_all(k, pods, seconds=300):
+    """Ask for all; the seconds until the kubelet says that all run."""
+    at = time.monotonic()
+    for pod in pods:
+        k.add(pod)
+
+    def all_run():
+        have = k.pods()
+        states = [have.get(p["metadata"]["name"], {}).get("status", {}).get("containerStatuses", []) for p in pods]
+        return all(s and all("running" in c["state"] for c in s) for s in states)
+    until(all_run, f"{len(pods)} pods to run", seconds, 0.2)
+    return time.monotonic() - at
+
+
+def remove_all(k, pods, seconds=300):
+    at = time.monotonic()
+    for pod in pods:
+        k.delete(pod["metadata"]["name"])
+    until(lambda: not k.pods(), f"{len(pods)} pods to be gone", seconds, 0.2)
+    return time.monotonic() - at
+
+
+def lines_of(k, name):
+    """The numbers that a pod's container has written; logs are read from the disk, who rotates them is up."""
+    folder = glob.glob(f"/var/log/pods/default_{k.full_name(name)}_*/main")[0]
+    return [int(line.split()[3]) for line in text_of(f"{folder}/0.log").splitlines() if len(line.split()) == 4]
+
+
+def restarts(k):
+    """20 pods: 14 go on counting through every gap, two end with their code in each."""
+    stay = [busy_pod(f"stay-{n}", "n=0; while :; do echo $n; n=$((n + 1)); usleep 100000; done") for n in range(14)]
+    end = [busy_pod(f"end-{n}", f"until test -e /notes/end-{n}; do usleep 20000; done; exit {40 + n}", restartPolicy="Never")
+           for n in range(6)]
+    add_all(k, stay + end)
+    ids = {p["metadata"]["name"]: container_id(k, p["metadata"]["name"]) for p in stay + end}
+
+    def gap(what, first, leave, come_back):
+        leave()
+        for n in (first, first + 1):
+            with open(f"/run/notes/end-{n}", "w"):
+                pass
+        time.sleep(1)	# they poll for it
+        come_back()
+        for n in (first, first + 1):
+            s = exited(k, f"end-{n}", seconds=60)
+            ok(s["exitCode"] == 40 + n and s["reason"] == "Error", f"{what}: an end in the gap has its code {40 + n}", s)
+        time.sleep(6)	# the kubelet looks at each pod
+        now = {name: states(k, name)["main"] for name in ids}
+        ok(all(s["restartCount"] == 0 and s["containerID"].endswith(ids[name]) for name, s in now.items()),
+           f"{what}: no container is restarted", {n: s for n, s in now.items() if s["restartCount"] or not s["containerID"].endswith(ids[n])})
+        was = {p["metadata"]["name"]: len(lines_of(k, p["metadata"]["name"])) for p in stay}
+        ok(try_until(lambda: all(len(lines_of(k, n)) > c for n, c in was.items()), 10), f"{what}: all go on writing")
+
+    gap("kubelet restarted", 0, k.stop, k.start)
+    gap("crisp restarted", 2, k.crisp.stop, k.crisp.start)
+
+    def kill_core():
+        core = k.crisp.core()
+        os.kill(core, signal.SIGKILL)
+        until(lambda: k.crisp.core() != core, "another core")
+    gap("crisp's core killed", 4, kill_core, lambda: until(lambda: k.crisp.ctl("pods"), "an answer"))
+    for pod in stay:
+        numbers = lines_of(k, pod["metadata"]["name"])
+        if sorted(set(numbers)) != list(range(len(set(numbers)))):
+            ok(False, f"{pod['metadata']['name']}: no line is lost", numbers)
+            break
+    else:
+        ok(True, "no line of any is lost")
+    remove_all(k, stay + end)
+
+
+def ours(crisp):
+    """Pids of crisp's own processes that stay: keeper, core, front."""
+    return [int(p) for p in filter(str.isdigit, os.listdir("/proc"))
+            if re.match(r"\S*crisp(d|-\w+)$", text_of(f"/proc/{p}/cmdline").split("\0")[0])]
+
+
+def cpu_and_memory(crisp):
+    """(seconds with those of its reaped children, PSS in KiB) of crisp's own processes."""
+    seconds = pss = 0
+    for pid in ours(crisp):
+        fields = text_of(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()
+        if fields:
+            seconds += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        if m := re.search(r"^Pss: +(\d+)", text_of(f"/proc/{pid}/smaps_rollup"), re.M):
+            pss += int(m[1])
+    return seconds, pss
+
+
+def crowd(k, count, steady):
+    """Many pods at once, and what they cost while nothing happens."""
+    before = k.failures()
+    pods = [busy_pod(f"many-{n}", "exec sleep 10000") for n in range(count)]
+    took = add_all(k, pods)
+    say(f"{count} pods at once, all running in {took:.1f} s")
+    ok(took < 120, f"{count} pods run at once")
+    cpu, _ = cpu_and_memory(k.crisp)
+    time.sleep(steady)
+    after, pss = cpu_and_memory(k.crisp)
+    say(f"{count} pods for {steady} s: crisp takes {100 * (after - cpu) / steady:.2f} % of a CPU, {pss} KiB PSS")
+    ok(all(states_run(p) for p in k.pods().values()), "all still run, none was restarted")
+    say(f"all {count} gone in {remove_all(k, pods):.1f} s")
+    errors = {n: c - before.get(n, 0) for n, c in k.failures().items() if c != before.get(n, 0)}
+    ok(not errors, "no call to the runtime failed (kubelet_runtime_operations_errors_total)", errors)
+
+
+def states_run(pod):
+    return all("running" in c["state"] and not c["restartCount"] for c in pod["status"]["containerStatuses"])
+
+
+def images_fill_the_disk(k):
+    """A pod runs; images that nobody uses fill the disk: the kubelet removes them and leaves the pod alone."""
+    k.add(busy_pod("user", "exec sleep 10000"))
+    running(k, "user")
+    names = [f"localhost/ballast:{n}" for n in range(4)]
+    for name in names:
+        k.crisp.load(name, size=200 << 20)
+    listed = k.crisp.ctl("images")
+    ok(all(n in listed for n in names), "images fill the disk", listed)
+    ok(try_until(lambda: not any(n in k.crisp.ctl("images") for n in names), 90), "the kubelet removes the images that nobody uses",
+       k.crisp.ctl("images"))
+    ok("localhost/busybox" in k.crisp.ctl("images") and phase(k, "user") == "Running", "the one in use stays, and so does its pod",
+       k.pod("user")["status"])
+    disk = os.statvfs(k.crisp.root)
+    ok(try_until(lambda: os.statvfs(k.crisp.root).f_bavail / disk.f_blocks > 0.5, 30), "the disk has its space back")
+    remove_all(k, [busy_pod("user", "")])

@@ -160,6 +160,15 @@ static void handle_undead(struct loop_timer *t)
 	exec_end(x, -x->why.code, &x->why);
 }
 
+/* It leads its process group, or is in that of the engine's program which made it and has left; the spawn gave that
+ * program a session of its own, so nobody else can be in there. */
+void exec_kill_group(pid_t pid)
+{
+	pid_t group = pid > 1 ? getpgid(pid) : -1;
+	if (group > 1 && group != getpgrp())
+		kill(-group, SIGKILL);
+}
+
 /* x->why says why. */
 static void exec_kill(struct exec *x)
 {
@@ -172,8 +181,7 @@ static void exec_kill(struct exec *x)
 	}
 	bool ours = plug_can(x->handler, CRISP_CAP_PID_IS_HOST) || !plug_has(x->handler, PLUG_OP_KILL);
 	if (x->child.io.loop && ours) {
-		if (x->pid > 1)
-			kill(-x->pid, SIGKILL);	/* the engine made it lead a session */
+		exec_kill_group(x->pid);
 		pidfd_signal(x->child.pidfd, SIGKILL);
 	} else if (x->started) {
 		struct crisp_kill_args args = { .size = sizeof(args), .id = x->ctr_id,

@@ -245,6 +245,8 @@ void container_close_stdin(struct container *c);
 void container_watch_by_engine(struct container *c, pid_t pid);
 /* The container has ended: so have its execs. */
 void execs_killed(struct container *c);
+/* SIGKILL to a command's process and to what it has started in its process group. */
+void exec_kill_group(pid_t pid);
 void sample_forget(struct container *c);
 void execs_orphan(struct container *c);	/* the container is forgotten */
 void exec_ended_by_engine(struct container *c, const char *exec_id, int wait_status);

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/buf.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -429,6 +430,18 @@ static void sweep_layers(struct recovery *r)
 	}
 }
 
+/* -1 once it is gone. */
+static pid_t pid_of(int pidfd)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	struct buf b = { 0 };
+	const char *line = file_read(AT_FDCWD, path, 4096, &b, NULL) || !b.len ? NULL : strstr(b.data, "\nPid:");
+	pid_t pid = line ? atoi(line + 5) : -1;
+	buf_free(&b);
+	return pid;
+}
+
 static void kill_execs(struct model *m)
 {
 	for (size_t i = 0; keep_unclaimed(m->g.keep, i);) {
@@ -440,6 +453,7 @@ static void kill_execs(struct model *m)
 		char copy[KEEP_KEY_MAX + 1];
 		snprintf(copy, sizeof(copy), "%s", key);
 		int fd = keep_take(m->g.keep, copy);
+		exec_kill_group(pid_of(fd));
 		pidfd_signal(fd, SIGKILL);
 		close(fd);
 		keep_drop(m->g.keep, copy);

@@ -137,3 +137,55 @@ def images_fill_the_disk(k):
     disk = os.statvfs(k.crisp.root)
     ok(try_until(lambda: os.statvfs(k.crisp.root).f_bavail / disk.f_blocks > 0.5, 30), "the disk has its space back")
     remove_all(k, [busy_pod("user", "")])
+
+
+# Those that each version knows, of the ones that make it ask the runtime for more.
+GATES = {"1.34": ["PodAndContainerStatsFromCRI", "EventedPLEG"],
+         "1.37": ["PodAndContainerStatsFromCRI", "EventedPLEG", "CRIListStreaming"]}
+# Of the container and of the pod: what dashboards and autoscalers read.
+CONTAINER_METRICS = """cpu_usage_seconds_total cpu_user_seconds_total cpu_system_seconds_total memory_working_set_bytes memory_usage_bytes
+memory_rss memory_cache memory_failcnt fs_usage_bytes fs_reads_bytes_total fs_writes_bytes_total processes threads file_descriptors
+last_seen start_time_seconds oom_events_total spec_cpu_shares spec_cpu_period spec_memory_limit_bytes""".split()
+POD_METRICS = [f"network_{way}_{what}_total" for way in ("receive", "transmit")
+               for what in ("bytes", "packets", "errors", "packets_dropped")]
+FALLBACKS = re.compile(r"all back|alling back|fallback|Unimplemented|must be updated to support|Evented PLEG: [Ff]ailed")
+
+
+def gates(k):
+    """The kubelet takes statistics, events and lists from the runtime's newest calls, and never goes back to the old way."""
+    k.stop()
+    seen = len(text_of(f"{HOME}/logs/kubelet.log"))
+    names = GATES[k.version.rpartition(".")[0]]
+    k.config["featureGates"] = {name: True for name in names}
+    k.start()
+    pods = [busy_pod("stats", "while :; do :; done & exec sleep 10000"),
+            busy_pod("ends", "until test -e /notes/gate; do usleep 20000; done; exit 5", restartPolicy="Never")]
+    add_all(k, pods)
+
+    def summary():
+        for pod in json.loads(k.get("stats/summary"))["pods"]:
+            if pod["podRef"]["name"] == k.full_name("stats") and pod.get("cpu", {}).get("usageNanoCores") and pod["containers"]:
+                return pod
+    pod = try_until(summary, 60) or {}
+    ctr = (pod.get("containers") or [{}])[0]
+    got = {"pod's CPU": pod.get("cpu", {}).get("usageCoreNanoSeconds"), "pod's memory": pod.get("memory", {}).get("workingSetBytes"),
+           "pod's network": (pod.get("network", {}).get("interfaces") or [{}])[0].get("rxBytes") is not None,
+           "pod's processes": pod.get("process_stats", {}).get("process_count"), "pod's disk": pod.get("ephemeral-storage", {}).get("usedBytes"),
+           "container's CPU": ctr.get("cpu", {}).get("usageNanoCores"), "container's memory": ctr.get("memory", {}).get("workingSetBytes"),
+           "container's disk": ctr.get("rootfs", {}).get("usedBytes"), "container's log": ctr.get("logs", {}).get("usedBytes") is not None}
+    ok(all(got.values()), "/stats/summary is complete", (got, pod))
+    metrics = k.get("metrics/cadvisor")
+
+    def has(name, container):
+        return any(f'pod="{k.full_name("stats")}"' in line and f'container="{container}"' in line
+                   for line in metrics.splitlines() if line.startswith(f"container_{name}{{"))
+    missing = [n for n in CONTAINER_METRICS if not has(n, "main")] + [n for n in POD_METRICS if not has(n, "") and not has(n, "POD")]
+    ok(not missing, "/metrics/cadvisor is complete", missing)
+    say(len(set(re.findall(r"^(container_\w+)\{", metrics, re.M))), "names in /metrics/cadvisor")
+    with open("/run/notes/gate", "w"):
+        at = time.monotonic()
+    s = exited(k, "ends", seconds=30)	# a relist comes every 300 s only
+    ok(s["exitCode"] == 5, f"an end is told by its event (after {time.monotonic() - at:.1f} s)", s)
+    log = [line for line in text_of(f"{HOME}/logs/kubelet.log")[seen:].splitlines() if FALLBACKS.search(line)]
+    ok(not log, f"no fallback with {', '.join(names)}", "\n".join(log))
+    remove_all(k, pods)

@@ -2,7 +2,8 @@
 """run.py static|cluster VERSION [POD...]: a kubelet of that version on crisp; TAP.
 
 static: no API server, pods are files.  cluster: with an API server, etcd and kubectl.
-With PODs only their checks are run; "restarts", "crowd" (PODS=60, STEADY=30 seconds) and "images" are named likewise.  KEEP=DIR keeps the logs."""
+With PODs only their checks are run; "restarts", "crowd" (PODS=60, STEADY=30 seconds), "images" and
+"gates" are named likewise.  KEEP=DIR keeps the logs."""
 import sys, traceback
 
 sys.dont_write_bytecode = True
@@ -113,6 +114,7 @@ def test(api, version, wanted):
         cluster = Cluster(f"{CACHE}/cluster-{version}", f"{CACHE}/etcd-3.6.5/etcd").start()
         say("the API server answers")
     k = Kubelet(f"{CACHE}/kubelet-{version}/kubelet", crisp, cluster).start()
+    k.version = version
     say("the kubelet is healthy")
     if api:
         ok(try_until(cluster.node_ready, 60), "the node is ready", cluster.kubectl("describe", "node", NAME))
@@ -121,13 +123,15 @@ def test(api, version, wanted):
     warm = {**warm, "metadata": {**warm["metadata"], "name": "warm"}}
     k.add(warm)
     running(k, "warm")
+    crisp.stop()	# one that has been started anew under a pod has a process and a socket more
+    crisp.start()
     k.delete("warm")
     until(lambda: not crisp.ctl("pods", "-q"), "the first pod to be collected", 180)
     before = k.failures()
     crisp.snapshot()
     say("the leak check begins")
     stages = {"restarts": restarts, "crowd": lambda k: crowd(k, int(os.environ.get("PODS", 60)), int(os.environ.get("STEADY", 30))),
-              "images": images_fill_the_disk}
+              "images": images_fill_the_disk, "gates": gates}
     pods = read_pods(wanted, api)
     if pods:
         check_pods(k, pods)

@@ -169,12 +169,15 @@ def gates(k):
     pod = try_until(summary, 60) or {}
     ctr = (pod.get("containers") or [{}])[0]
     got = {"pod's CPU": pod.get("cpu", {}).get("usageCoreNanoSeconds"), "pod's memory": pod.get("memory", {}).get("workingSetBytes"),
-           "pod's network": (pod.get("network", {}).get("interfaces") or [{}])[0].get("rxBytes") is not None,
+           "pod's network": "rxBytes" in json.dumps(pod.get("network")),
            "pod's processes": pod.get("process_stats", {}).get("process_count"), "pod's disk": pod.get("ephemeral-storage", {}).get("usedBytes"),
            "container's CPU": ctr.get("cpu", {}).get("usageNanoCores"), "container's memory": ctr.get("memory", {}).get("workingSetBytes"),
            "container's disk": ctr.get("rootfs", {}).get("usedBytes"), "container's log": ctr.get("logs", {}).get("usedBytes") is not None}
     ok(all(got.values()), "/stats/summary is complete", (got, pod))
     metrics = k.get("metrics/cadvisor")
+    for name, text in ("summary", json.dumps(pod)), ("cadvisor", metrics):
+        with open(f"{HOME}/logs/{name}.log", "w") as f:
+            f.write(text)
 
     def has(name, container):
         return any(f'pod="{k.full_name("stats")}"' in line and f'container="{container}"' in line

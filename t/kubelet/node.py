@@ -315,7 +315,7 @@ class Kubelet:
             "containerLogMaxSize": "1Mi", "containerLogMaxFiles": 3, "containerLogMonitorInterval": "3s",
             "syncFrequency": "5s", "fileCheckFrequency": "1s", "registryPullQPS": 0, "serializeImagePulls": False,
             "nodeStatusUpdateFrequency": "5s", "allowedUnsafeSysctls": ["net.core.somaxconn", "kernel.msgmax"],
-            "seccompDefault": False, "evictionPressureTransitionPeriod": "5s", "cpuManagerReconcilePeriod": "10s", **config}
+            "seccompDefault": False, "evictionPressureTransitionPeriod": "5s", "imageMinimumGCAge": "1s", "cpuManagerReconcilePeriod": "10s", **config}
         if api:
             self.config["registerNode"] = True
         else:

@@ -20,7 +20,7 @@
 
 #define SECOND 1000000000ull
 
-enum { LABELS_BASE = 3, LABELS_MORE = 4 };
+enum { LABELS_BASE = 6, LABELS_MORE = 4 };
 
 enum metric {
 	BLKIO_USAGE, CFS_PERIODS, CFS_THROTTLED, CFS_THROTTLED_S, CPU_SYSTEM, CPU_USAGE, CPU_USER,
@@ -106,7 +106,8 @@ static const struct description descriptions[] = {
 };
 _Static_assert(sizeof(descriptions) / sizeof(*descriptions) == METRICS, "a description for each metric");
 
-static const char *const base_keys[LABELS_BASE] = { "id", "name", "image" };
+/* As cAdvisor has them under a kubelet, which adds none of its own to ours: dashboards ask by the last three. */
+static const char *const base_keys[LABELS_BASE] = { "id", "name", "image", "container", "pod", "namespace" };
 
 /* -- descriptors -- */
 
@@ -293,7 +294,9 @@ static Cri__ContainerMetrics *metrics_of(struct pool *pool, struct container *c)
 {
 	const struct oci_host *host = c->model->g.host;
 	struct cgroups *cg = c->model->g.cgroups;
-	struct sink s = { .pool = pool, .base = { c->id, c->config->metadata->name, c->image_ref } };
+	const Cri__PodSandboxMetadata *of = c->pod->config->metadata;
+	const char *name = c->config->metadata->name;
+	struct sink s = { .pool = pool, .base = { c->id, name, c->image_ref, name, of->name, of->namespace_ } };
 	struct stats_detail d;
 	struct cgroup_limits l;
 	if (c->stats.timestamp_ns)
@@ -349,7 +352,8 @@ struct metrics_call {
 /* The strings are the call's: a pod may go before the list is sent. */
 static Cri__PodSandboxMetrics *pod_metrics(struct pool *pool, struct pod *p)
 {
-	struct sink s = { .pool = pool, .base = { p->id, p->config->metadata->name, "" } };
+	const Cri__PodSandboxMetadata *me = p->config->metadata;
+	struct sink s = { .pool = pool, .base = { p->id, me->name, "", "", me->name, me->namespace_ } };
 	Cri__PodSandboxMetrics m = CRI__POD_SANDBOX_METRICS__INIT;
 	struct pool *tmp = pool_new(NULL, "metrics");
 	struct container *c;

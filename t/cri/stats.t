@@ -124,7 +124,8 @@ threads threads_max ulimits_soft""".split()
 known = {m.name: m for m in node.call("ListMetricDescriptors").descriptors}
 ok(len(NAMES) == 56 and set(known) == {f"container_{n}" for n in NAMES}, "all 56 metrics are described",
    set(known) ^ {f"container_{n}" for n in NAMES})
-ok(all(m.help and list(m.label_keys[:3]) == ["id", "name", "image"] for m in known.values()), "with help and labels")
+ok(all(m.help and list(m.label_keys[:6]) == ["id", "name", "image", "container", "pod", "namespace"] for m in known.values()),
+   "with help and labels")
 limits = {"cpu_period": 100000, "cpu_quota": 50000, "cpu_shares": 512, "memory_limit_in_bytes": 64 << 20,
           "memory_swap_limit_in_bytes": 64 << 20}
 limited = node.create_request(host, "limited", "sh", "-c", "while :; do :; done")
@@ -138,10 +139,12 @@ ok(set(of) == {ctr, other, limited}, "and of all containers", set(of))
 every = [m for p in metrics.values() for m in p.metrics] + [m for c in of.values() for m in c]
 wrong = {m.name for m in every if len(m.label_values) != len(known[m.name].label_keys)}
 ok(not wrong, "each with as many values as its description has keys", wrong)
+told = [(list(c.metrics[0].label_values[3:6]), p.pod_sandbox_id) for p in metrics.values() for c in p.container_metrics]
+ok(all(c and n == "ns" and p for (c, p, n), _ in told), "each names its container, pod and namespace", told)
 
 
 def value(id, name, *more):
-    got = [m.value.value for m in of[id] if m.name == f"container_{name}" and tuple(m.label_values[3:])[:len(more)] == more]
+    got = [m.value.value for m in of[id] if m.name == f"container_{name}" and tuple(m.label_values[6:])[:len(more)] == more]
     return got[0] if got else None
 
 
@@ -172,7 +175,7 @@ ok(value(ctr, "fs_limit_bytes", name) == fs.f_blocks * fs.f_frsize and value(ctr
    value(ctr, "fs_usage_bytes", name) >= FILL, "the file system below", [m for m in of[ctr] if "_fs_" in m.name])
 ok(value(ctr, "cpu_usage_seconds_total", "total") > 0 and abs(value(ctr, "start_time_seconds") - time.time()) < 600 and
    abs(value(ctr, "last_seen") - time.time()) < 60 and value(ctr, "memory_working_set_bytes") > 0, "and what else it uses")
-net = {(m.name, m.label_values[3]): m.value.value for m in metrics[pod].metrics}
+net = {(m.name, m.label_values[6]): m.value.value for m in metrics[pod].metrics}
 now = net_dev(node.pid(ctr))["eth0"]
 ok(len(net) == 8 and 0 < net["container_network_receive_bytes_total", "eth0"] <= now[0] and
    0 < net["container_network_transmit_bytes_total", "eth0"] <= now[1], "the pod's network", (net, now))

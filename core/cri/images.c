@@ -167,6 +167,24 @@ RPC(cri_pull_image)
 	grpc_on_cancel(call, handle_pull_left, p);
 }
 
+struct removal {
+	struct image_await await;
+	struct grpc_call *call;
+};
+
+static void handle_deleted(struct image_await *w)
+{
+	rpc_reply_empty(container_of(w, struct removal, await)->call);
+}
+
+static void handle_removal_left(struct grpc_call *call, void *data)
+{
+	struct removal *r = data;
+	image_await_leave(&r->await);
+}
+
+/* Answered once the disk has its space back: a kubelet that is short of it looks right after, and evicts pods when it sees
+ * no more than before. */
 RPC(cri_remove_image)
 {
 	const Cri__RemoveImageRequest *rq = (const void *)request;
@@ -174,10 +192,14 @@ RPC(cri_remove_image)
 	struct err e = { 0 };
 	if (!spec_ok(call, rq->image, true))
 		return;
-	if (image_remove(cri->images, asked(rq->image), &e) < 0)
+	if (image_remove(cri->images, asked(rq->image), &e) < 0) {
 		grpc_fail(call, &e);
-	else
-		rpc_reply_empty(call);
+		return;
+	}
+	struct removal *r = pool_new_struct(grpc_pool(call), struct removal);
+	r->call = call;
+	image_await_deleted(cri->images, &r->await, handle_deleted);
+	grpc_on_cancel(call, handle_removal_left, r);
 }
 
 /* -- file system -- */

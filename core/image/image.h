@@ -18,7 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+
 #include "core/base/err.h"
+#include "core/base/list.h"
 
 struct buf;
 struct image_pull;
@@ -99,6 +101,16 @@ void image_release(struct image_store *st, const char *id);
 
 /* All names of the image go at once, its layers when nobody holds them.  Missing is 0. */
 int image_remove(struct image_store *st, const char *ref, struct err *e);
+
+/* To wait until what was removed has left the disk, or cannot for now: deleting failed, a pull
+ * still runs.  cb comes once and never from inside image_await_deleted(), unless one leaves. */
+struct image_await {
+	struct list link;
+	void (*cb)(struct image_await *w);
+};
+void image_await_deleted(struct image_store *st, struct image_await *w,
+			 void (*cb)(struct image_await *w));
+void image_await_leave(struct image_await *w);
 
 /* From counters.  mountpoint is the store's directory. */
 void image_fs_info(struct image_store *st, uint64_t *bytes, uint64_t *inodes,

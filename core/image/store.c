@@ -74,6 +74,15 @@ void image_store_configure(struct image_store *st, const struct image_options *o
 
 /* -- helpers: sync, then delete -- */
 
+static void tell_deleted(struct image_store *st)
+{
+	struct list *at;
+	while ((at = list_pop(&st->awaiting))) {
+		struct image_await *w = container_of(at, struct image_await, link);
+		w->cb(w);
+	}
+}
+
 static void handle_trash_done(void *data, struct spawn_result *r)
 {
 	struct image_store *st = data;
@@ -82,6 +91,7 @@ static void handle_trash_done(void *data, struct spawn_result *r)
 	if (spawn_check(r, "delete old image layers", &e) < 0) {
 		log_warn("old image layers could not be deleted", "error", e.msg);
 		st->trash_full = true;	/* the next time something is removed */
+		tell_deleted(st);
 		return;
 	}
 	store_settle(st);
@@ -134,6 +144,8 @@ static void handle_synced(void *data, struct spawn_result *r)
 	end_rewrite(st, ret == 0);
 	if (ret == 0)
 		store_settle(st);
+	else
+		tell_deleted(st);
 }
 
 static void maybe_rewrite(struct image_store *st)
@@ -228,6 +240,8 @@ static void handle_settle(struct loop_defer *d)
 		start_sync(st);
 	else if (st->trash_full && !st->trashing)
 		start_trash(st);
+	if (!st->syncing && !st->trashing)
+		tell_deleted(st);
 }
 
 void store_settle(struct image_store *st)
@@ -320,6 +334,8 @@ static bool has_entries(struct image_store *st, const char *dir)
 static void release_store(struct pool_res *r)
 {
 	struct image_store *st = container_of(r, struct image_store, res);
+	while (list_pop(&st->awaiting))
+		;	/* their calls go with the connections */
 	loop_defer_cancel(&st->settle);
 	index_close(&st->index);
 }
@@ -335,6 +351,7 @@ int image_store_open(struct loop *l, struct pool *parent, struct spawner *s,
 	st->spawner = s;
 	list_init(&st->workers);
 	list_init(&st->waiting);
+	list_init(&st->awaiting);
 	copy_options(st, o);
 	st->index.dir = pool_printf(p, "%s/images", o->root);
 	st->index.empty_dir = pool_printf(p, "%s/empty", st->index.dir);
@@ -420,6 +437,19 @@ int image_remove(struct image_store *st, const char *ref, struct err *e)
 	index_remove(&st->index, im);
 	store_settle(st);
 	return 0;
+}
+
+void image_await_deleted(struct image_store *st, struct image_await *w,
+			 void (*cb)(struct image_await *w))
+{
+	w->cb = cb;
+	list_append(&st->awaiting, &w->link);
+	store_settle(st);
+}
+
+void image_await_leave(struct image_await *w)
+{
+	list_del(&w->link);
 }
 
 void image_fs_info(struct image_store *st, uint64_t *bytes, uint64_t *inodes,

@@ -23,6 +23,7 @@ struct image_store {
 	uint64_t trash_number;		/* makes names in the trash distinct */
 	struct loop_defer settle;
 	struct list workers, waiting;	/* of pulls */
+	struct list awaiting;		/* struct image_await */
 	unsigned n_workers;
 };
 

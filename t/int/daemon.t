@@ -314,5 +314,9 @@ except Failure:
 ok(not d.pods() and not d.ctrs(), "a pod can be removed while a container of it starts")
 left = d.leaks()
 ok(not left, "nothing is left", left)
+d.call("RemoveImage", {"image": {"image": IMAGE}})
+left = [f"{top}/{name}" for top in ("layers", "trash", "trash.now") if os.path.isdir(f"{d.root}/images/{top}")
+        for name in os.listdir(f"{d.root}/images/{top}")]
+ok(not left, "an image's layers have left the disk when RemoveImage answers", left)
 ok(d.stop() == 0, "SIGTERM: exit code 0")
 done()

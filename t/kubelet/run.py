@@ -136,7 +136,7 @@ def test(api, version, wanted):
         remove_pods(k)
     stages = {"restarts": restarts, "crowd": lambda k: crowd(k, int(os.environ.get("PODS", 60)), int(os.environ.get("STEADY", 30)))}
     if api:
-        stages.update(images=images_fill_the_disk, gates=gates)
+        stages.update(gates=gates, images=images_fill_the_disk)
     stages = {name: stage for name, stage in stages.items() if not wanted or name in wanted}
     for name, stage in stages.items():
         say(name)

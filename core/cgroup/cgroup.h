@@ -81,8 +81,8 @@ size_t cgroup_processes(struct cgroups *cg, const char *controller, const char *
 int cgroup_oom_kills(struct cgroups *cg, const char *path, uint64_t *n);
 
 /*
- * The cgroup that holds the limits and processes of that leaf, written to buf or path itself: crun makes
- * one below a scope, "container", and most of what it limits is known to systemd only there.
+ * The cgroup that holds the limits and processes of that leaf, written to buf or path itself: an engine
+ * may make one below a scope, "container", and set its limits there.
  */
 enum { CGROUP_PATH_MAX = 4096 };
 const char *cgroup_inner(struct cgroups *cg, const char *path, char buf[CGROUP_PATH_MAX]);

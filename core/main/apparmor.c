@@ -24,10 +24,9 @@ static const char profile[] =
 	"  capability,\n"
 	"  file,\n"
 	"  umount,\n"
-	/* the node's processes, its engines, and the other containers */
-	"  signal (receive) peer=unconfined,\n"
-	"  signal (receive) peer={runc,crun},\n"
-	"  signal (send, receive) peer=" PROFILE ",\n"
+	/* the node's processes and its engines, which may have profiles of their own; other containers */
+	"  signal (receive),\n"
+	"  signal (send) peer=" PROFILE ",\n"
 	"  ptrace (trace, read, tracedby, readby) peer=" PROFILE ",\n"
 	"  deny /proc/{sysrq-trigger,kcore,kmem,mem} rwklx,\n"
 	"  deny /proc/{acpi,bus,fs,irq,scsi,tty}/** wklx,\n"

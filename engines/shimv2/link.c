@@ -388,7 +388,22 @@ void link_forget(struct link *l, const void *data)
 
 static void handle_left(void *data, const struct reply *r)
 {
-	/* Its end closes the connection, and so may be the answer. */
+	struct link *l = data;
+	l->stays = !r->code;	/* its end closes the connection, and so may be the answer */
+}
+
+/* It stays for containers that ended before we were there; whoever deletes the last of these tells
+ * it again. */
+static void handle_unleft(void *data)
+{
+	struct link *l = data;
+	if (!l->stays) {
+		handle_lost(l);
+		return;
+	}
+	l->later = NULL;
+	l->leaving = false;
+	wake_leavers(l);
 }
 
 void link_leave(struct link *l, const char *id, struct act *a)
@@ -401,8 +416,9 @@ void link_leave(struct link *l, const char *id, struct act *a)
 	if (l->leaving || l->fd < 0)
 		return;
 	l->leaving = true;
+	l->stays = false;
 	Shim__ShutdownRequest rq = SHIM__SHUTDOWN_REQUEST__INIT;
 	rq.id = (char *)(uintptr_t)id;
-	l->later = h->timer(h, LEAVE_MS, handle_lost, l);
-	link_send(l, "Shutdown", &rq.base, 0, handle_left, NULL);
+	l->later = h->timer(h, LEAVE_MS, handle_unleft, l);
+	link_send(l, "Shutdown", &rq.base, 0, handle_left, l);
 }

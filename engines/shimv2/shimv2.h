@@ -142,6 +142,7 @@ struct link {
 	int version;		/* of the Task service */
 	bool proven;		/* it has answered for this version */
 	bool leaving;		/* it was told to shut down */
+	bool stays;		/* and has answered, so far without doing so */
 	unsigned tasks;		/* that live in it */
 	struct crisp_watch *watch;
 	struct crisp_timer *later;	/* tells the loss, or gives up waiting for it */

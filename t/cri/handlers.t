@@ -182,6 +182,12 @@ for h, c in ctrs.items():
     st = node.wait_exit(c)
     ok((st.exit_code, st.reason) == (9, "Error"), f"{h}: an exit while no core lives has its code", st)
 
+# containers that have ended before the core that removes them began
+rests = each(lambda h: (pod := node.run(f"rests-{h}", h), [node.wait_exit(node.started(pod, n, "sh", "-c", "exit 0")) for n in "ab"])[0])
+kill_core()
+each(lambda h: node.down(rests[h]))
+ok(until(lambda: not any(processes(p) for p in rests.values()), "their end"), "pods of ended containers, removed by another core: all of it goes")
+
 # -- out of memory --
 
 HOG = "while [ ! -e /tmp/go ]; do usleep 50000; done; exec busybox tail /dev/zero"
@@ -199,7 +205,8 @@ def hog(h):
                            (f"/sys/fs/cgroup{node.cgroup}/pods/oom-{h}/memory.max", 150 * MIB):
             if os.path.exists(path):
                 open(path, "w").write(str(value))
-    node.refused("ExecSync", container_id=c, cmd=["touch", "/tmp/go"], timeout=30)	# it may be killed with it
+    until(lambda: node.state_of(c) == "CONTAINER_EXITED" or	# it may be killed with it
+          node.refused("ExecSync", container_id=c, cmd=["touch", "/tmp/go"], timeout=30)[0] == "OK", "a word to it")
     return pod, node.wait_exit(c)
 
 

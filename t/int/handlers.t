@@ -5,7 +5,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import *
 
 begin()
-d = Daemon(slow={"archetype": "cli", "rules": [{"op": "start", "delay_ms": 1500}]},
+d = Daemon(slow={"archetype": "cli", "rules": [{"op": "start", "delay_ms": 5000}]},
            stuck={"archetype": "cli", "rules": [{"op": "start", "hang": True, "times": 2}]},
            opts={"archetype": "cli"}, box={"archetype": "sandbox"}, middle={"archetype": "tty"},
            narrow={"archetype": "cli", "delay_ms": {"create": 400}},
@@ -244,7 +244,7 @@ for name, method, gone in ("stop", "StopContainer", False), ("remove", "RemoveCo
     ctr = d.create(pod, name, "deaf")
     start = d.begin("StartContainer", {"container_id": ctr})
     until(lambda: d.ctr(ctr).get("operation") == "start", "the start")
-    for _ in range(3):
+    for _ in range(2):
         f = d.refused(method, {"container_id": ctr}, 100)
         ok(f.code == "ETIMEDOUT" and d.ctr(ctr)["operation"] == "start", f"{name} behind a start: its caller leaves", f)
     start.answer()

@@ -147,9 +147,9 @@ def images_fill_the_disk(k):
 # Those that each version knows, of the ones that make it ask the runtime for more.
 GATES = {"1.34": ["PodAndContainerStatsFromCRI", "EventedPLEG"],
          "1.37": ["PodAndContainerStatsFromCRI", "EventedPLEG", "CRIListStreaming"]}
-# Of the container and of the pod: what dashboards and autoscalers read.
+# Of the container and of the pod: what dashboards and autoscalers read.  What a device has moved is told once it has moved some.
 CONTAINER_METRICS = """cpu_usage_seconds_total cpu_user_seconds_total cpu_system_seconds_total memory_working_set_bytes memory_usage_bytes
-memory_rss memory_cache memory_failcnt fs_usage_bytes fs_reads_bytes_total fs_writes_bytes_total processes threads file_descriptors
+memory_rss memory_cache memory_failcnt fs_usage_bytes processes threads file_descriptors
 last_seen start_time_seconds oom_events_total spec_cpu_shares spec_cpu_period spec_memory_limit_bytes""".split()
 POD_METRICS = [f"network_{way}_{what}_total" for way in ("receive", "transmit")
                for what in ("bytes", "packets", "errors", "packets_dropped")]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # crisp-work: the template mount namespace, enter, pod namespaces, pins.  Runs in a mount
 # namespace of its own that plays the host.
-import atexit, os, re, socket, statistics, subprocess, sys, tempfile, time
+import atexit, fcntl, os, re, socket, statistics, subprocess, sys, tempfile, time
 
 if os.environ.get("CRISP_WORK_T") != "inside":
     os.environ["CRISP_WORK_T"] = "inside"
@@ -232,7 +232,7 @@ pin = f"{NETNS}/t-pod"
 r, fds = work("ns", "--net", pin, "--ipc", "--uts", "--hostname", "pod-1", "--shm", 1 << 20,
               "--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.shm_rmid_forced=1",
               "--sysctl", "net/ipv4/conf/lo/forwarding=0", "--sysctl", "kernel.domainname=dom", reply=True)
-ok(r.returncode == 0 and list(fds) == list("niuhrs"), "ns hands over what is new, and the host's files", r.stderr)
+ok(r.returncode == 0 and list(fds) == list("ndiuhrs"), "ns hands over what is new, and the host's files", r.stderr)
 fds = {k: high(v) for k, v in fds.items()}
 links = {k: os.readlink(f"/proc/self/fd/{fds[k]}") for k in "niu"}
 ok(not set(links.values()) & set(me.values()) and len(set(links.values())) == 3, "they are new", links)
@@ -293,6 +293,73 @@ r, got = work("ns", "--ipc", reply=True)
 ok(r.returncode == 0 and list(got) == list("ihr"), "a pod on the host's network has no netns")
 r, got = work("ns", reply=True)
 ok(r.returncode == 0 and list(got) == list("hr"), "a pod may have nothing of its own")
+
+# -- user namespaces --
+MAP, HOST_ROOT = "100000:65536:200000:65536", (100000, 200000)
+user_pin = f"{NETNS}/t-user"
+r, got = work("ns", "--net", user_pin, "--ipc", "--uts", "--hostname", "u", "--shm", 1 << 20, "--userns", MAP,
+              "--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.shmmax=123456", "--sysctl", "kernel.domainname=dom",
+              reply=True)
+ok(r.returncode == 0 and "o" in got, "a user namespace is handed over as well", r.stderr)
+got = {k: high(v) for k, v in got.items()}
+NS_GET_USERNS = 0xb701
+owners = {os.fstat(fcntl.ioctl(got[k], NS_GET_USERNS)).st_ino for k in "niu"}
+ok(owners == {os.fstat(got["o"]).st_ino}, "it owns the others", owners)
+
+
+def inside_user(cmd, *more):
+    me = os.getpid()
+    return subprocess.run(["nsenter", f"--user=/proc/{me}/fd/{got['o']}", f"--net=/proc/{me}/fd/{got['n']}",
+                           f"--ipc=/proc/{me}/fd/{got['i']}", f"--uts=/proc/{me}/fd/{got['u']}", *more,
+                           "/bin/sh", "-c", cmd], capture_output=True, text=True).stdout.split()
+
+
+said = inside_user("cat /proc/self/uid_map /proc/self/gid_map; id -u; hostname; cat /proc/sys/kernel/domainname "
+                   "/proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax")
+ok(said == ["0", "100000", "65536", "0", "200000", "65536", "0", "u", "dom", "1", "123456"],
+   "maps, hostname, and sysctls of each kind", said)
+r = enter(ns, "--fdmount", got["s"], f"{STATE}/mnt/shm", program=("/bin/stat", "-c", "%u %g %a", f"{STATE}/mnt/shm"), fds=(got["s"],))
+ok(r.stdout == "100000 200000 1777\n", "its /dev/shm is its root's", r.stdout + r.stderr)
+r, more = work("ns", "--ipc", "--uts", "--userns", MAP, "--in", f"/proc/{os.getpid()}/fd/{got['o']}",
+               "--sysctl", "kernel.shmmax=7", reply=True)
+ok(r.returncode == 0 and os.fstat(more["o"]).st_ino == os.fstat(got["o"]).st_ino and
+   {os.fstat(fcntl.ioctl(more[k], NS_GET_USERNS)).st_ino for k in "iu"} == owners, "namespaces made anew in one that exists", r.stderr)
+for bad in "1:0:1:1", "1:2:3", "x", "0:1:0:1:":
+    r, _ = work("ns", "--ipc", "--userns", bad, reply=True)
+    ok(r.returncode == 2, f"a map that is none: {bad}", r.stderr)
+r, _ = work("ns", "--net", f"{NETNS}/t-bad", "--userns", "4294967295:2:0:1", reply=True)
+ok(r.returncode == 1 and "uid_map" in r.stderr and not os.path.exists(f"{NETNS}/t-bad"), "a map that the kernel refuses", r.stderr)
+
+# Layers and volumes through it: what is root's on disk is its root's.
+layers, vol = f"{T}/disk/layers", f"{T}/disk/vol"
+for i, path in enumerate(("a/etc", "b/bin", "upper", "work", "vol/sub")):
+    os.makedirs(f"{layers}/{path}" if i < 2 else f"{T}/disk/{path}")
+open(f"{layers}/a/etc/f", "w").write("x")
+os.chown(f"{layers}/a/etc/f", 0, 7)
+os.chown(f"{T}/disk/upper", *HOST_ROOT)
+open(f"{vol}/one", "w").write("1")
+os.chmod(vol, 0o777)
+subprocess.run(["mount", "-t", "tmpfs", "below", f"{vol}/sub"], check=True)
+root, mapped = f"{STATE}/mnt/rootfs", f"{STATE}/mnt/volumes/3"
+mapped_overlay = ("--userns", got["o"], "--mapped-overlay", root, f"{layers}/b:{layers}/a", f"{T}/disk/upper", f"{T}/disk/work")
+binds = ("--mapped-bind", vol, mapped, "--mapped-bind", f"{vol}/one", f"{STATE}/mnt/volumes/4")
+r = enter(ns, *mapped_overlay, *binds, program=("/bin/sh", "-c",
+          f"cd {root}; stat -c '%u %g' . bin etc/f {mapped} {mapped}/one {mapped}/sub ../volumes/4; echo y >> etc/f; "
+          f"chown 100005:200006 etc/f; setpriv --reuid=100001 --regid=200002 --clear-groups touch {mapped}/new; grep -c layers /proc/self/mountinfo"),
+          fds=(got["o"],))
+ok(r.stdout.split("\n")[:7] == ["100000 200000"] * 2 + ["100000 200007"] + ["100000 200000"] * 2 + ["0 0", "100000 200000"],
+   "an overlay, a folder and a file with their owners mapped; what is mounted below a volume as it is", r.stdout + r.stderr)
+up, new = os.stat(f"{T}/disk/upper/etc/f"), os.stat(f"{vol}/new")
+ok((up.st_uid, up.st_gid) == (100005, 200006) and (new.st_uid, new.st_gid) == (1, 2),
+   "the upper layer keeps the node's ids, a volume its own", (up, new))
+ok(sorted(os.listdir(f"{STATE}/mnt/volumes")) == [] and not any(layers in p for p, _, _ in mounts()), "the host sees none of it")
+r = enter(ns, "--userns", got["o"], "--mapped-bind", "/proc", mapped, program=("/bin/true",), fds=(got["o"],))
+ok(r.returncode == 1 and "map the ids of /proc" in r.stderr, "a file system that can't is named", r.stderr)
+r = enter(ns, "--userns", file, "--mapped-bind", vol, mapped, program=("/bin/true",), fds=(file,))
+ok(r.returncode == 1 and "map the ids" in r.stderr, "a user namespace that is none", r.stderr)
+subprocess.run(["umount", f"{vol}/sub"], check=True)
+r, _ = work("unpin", user_pin)
+ok(r.returncode == 0 and not os.path.exists(user_pin), "unpin it", r.stderr)
 
 # -- the end of a pod --
 r, _ = work("unpin", pin)

@@ -183,7 +183,7 @@ struct crisp_rootfs {
 struct crisp_stdio {
 	uint32_t size;
 	uint32_t flags;			/* CRISP_STDIO_TTY */
-	int32_t in, out, err;		/* none: /dev/null; with a tty: not used */
+	int32_t in, out, err;		/* none: /dev/null; with a tty: for the engine's own program */
 	int32_t reserved;
 	const char *console_socket;	/* unix socket on which the host awaits the pty's master */
 	const char *fifo_in, *fifo_out, *fifo_err;	/* FIFOs, opened by the host for its side */

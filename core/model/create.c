@@ -208,23 +208,24 @@ static int make_root(struct op *op)
 	return symlink(root, link) < 0 && errno != EEXIST ? err_sys(&op->err, "link %s", link) : 0;
 }
 
-static bool is_mapped(const Cri__Mount *m)
+/* Do we make this mount, and leave the engine but a bind of it?  With mapped ids, so that any engine
+ * has such; and options in a user namespace, where crun (1.8.1) forgets them. */
+static bool is_ours(const struct container *c, const Cri__Mount *m)
 {
-	return m->n_uidmappings;
+	return m->n_uidmappings || (c->pod->map.n_uids && m->n_mount_options);
 }
 
-/* Where the i-th mount of the config is found, id-mapped, by an engine. */
-static const char *mapped_source(struct pool *pool, const struct container *c, size_t i)
+/* Where the i-th mount of the config is found by an engine then. */
+static const char *our_source(struct pool *pool, const struct container *c, size_t i)
 {
 	return pool_printf(pool, "%s/volumes/%zu", sandboxfs_mnt_dir(c->model->g.sandboxfs), i);
 }
 
-/* Id-mapped mounts are made by us, so that any engine has them. */
-static void use_mapped_sources(struct pool *pool, const struct container *c, struct oci_prepared *pr)
+static void use_our_sources(struct pool *pool, const struct container *c, struct oci_prepared *pr)
 {
 	for (size_t i = 0; i < pr->n_mounts; i++)
-		if (is_mapped(c->config->mounts[i]))
-			pr->mounts[i].source = mapped_source(pool, c, i);
+		if (is_ours(c, c->config->mounts[i]))
+			pr->mounts[i].source = our_source(pool, c, i);
 }
 
 static int write_spec(struct op *op)
@@ -255,7 +256,7 @@ static int write_spec(struct op *op)
 	};
 	const char *json = NULL;
 	size_t len;
-	use_mapped_sources(op->pool, c, &create_of(op)->prepared);
+	use_our_sources(op->pool, c, &create_of(op)->prepared);
 	int ret = pid_path(op->pool, c, &ns, &in.pidns, &op->err);
 	if (ret == 0)
 		ret = oci_container_spec(op->pool, c->model->g.host, &in, &json, &len, &op->err);
@@ -395,10 +396,6 @@ static int open_output(struct op *op)
 	int out = -1, err = -1, ret = fifos ? open_fifos(op, &out, &err) : 0;
 	if (!fifos && c->config->stdin)
 		ret = open_pipe(op, &c->stdin_fd, &cr->child_in, true);
-	else if (!fifos && c->pod->map.n_uids)
-		ret = cr->child_in = blank_fd(op->pool, &op->err);
-	if (ret > 0)
-		ret = 0;
 	if (!fifos && ret == 0)
 		ret = open_pipe(op, &out, &cr->child_out, false);
 	if (!fifos && ret == 0)
@@ -487,6 +484,19 @@ static const char *const *overlay_options(struct pool *pool, const struct contai
 	return o;
 }
 
+static struct crisp_mount our_mount(struct pool *pool, const struct container *c, size_t i)
+{
+	const Cri__Mount *m = c->config->mounts[i];
+	const char **options = pool_alloc(pool, (m->n_mount_options + 1) * sizeof(*options));
+	for (size_t k = 0; k < m->n_mount_options; k++)
+		options[k] = m->mount_options[k];
+	return (struct crisp_mount){
+		.size = sizeof(struct crisp_mount), .type = "bind", .source = c->mount_sources[i],
+		.target = our_source(pool, c, i), .options = options,
+		.userns = m->n_uidmappings ? c->pod->user_fd : -1,
+	};
+}
+
 const struct crisp_rootfs *container_rootfs(struct pool *pool, const struct container *c)
 {
 	const char *mnt = sandboxfs_mnt_dir(c->model->g.sandboxfs);
@@ -504,11 +514,8 @@ const struct crisp_rootfs *container_rootfs(struct pool *pool, const struct cont
 			.target = pool_printf(pool, "%s/shm", mnt), .fd = c->pod->shm_fd,
 		};
 	for (size_t i = 0; i < n_volumes; i++)
-		if (is_mapped(c->config->mounts[i]))
-			m[n++] = (struct crisp_mount){
-				.size = sizeof(*m), .type = "bind", .source = c->mount_sources[i],
-				.target = mapped_source(pool, c, i), .userns = userns,
-			};
+		if (is_ours(c, c->config->mounts[i]))
+			m[n++] = our_mount(pool, c, i);
 	const struct crisp_mount **mounts = pool_alloc(pool, (n + 1) * sizeof(*mounts));
 	for (size_t i = 0; i < n; i++)
 		mounts[i] = &m[i];
@@ -530,6 +537,9 @@ static int engine_create(struct op *op)
 		.console_socket = cr->console ? console_path(cr->console) : NULL,
 		.fifo_in = cr->fifos.in, .fifo_out = cr->fifos.out, .fifo_err = cr->fifos.err,
 	};
+	int ret = stdio_fill(op->pool, &stdio, &op->err);
+	if (ret < 0)
+		return ret;
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = c->id, .sandbox_id = p->id,
 		.bundle = container_dir(op->pool, c), .rootfs = container_rootfs(op->pool, c), .stdio = &stdio,

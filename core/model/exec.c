@@ -487,9 +487,12 @@ static int start(struct exec *x, const char *const *cmd, size_t n_cmd)
 	buf_free(&config);
 	if (ret == 0)
 		ret = open_stdio(x, &stdio);
+	struct crisp_stdio given = stdio;
+	if (ret == 0)
+		ret = stdio_fill(x->pool, &given, &x->why);
 	if (ret == 0) {
 		struct crisp_exec_args args = { .size = sizeof(args), .id = c->id, .exec_id = x->id,
-						.process_json = json, .stdio = &stdio };
+						.process_json = json, .stdio = &given };
 		x->call = plug_exec(x->handler, x->pod_id, &args, ENGINE_TIMEOUT_MS, handle_started, x);
 	}
 	const int theirs[] = { stdio.in, stdio.out, stdio.err };

@@ -196,10 +196,10 @@ int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b,
 char *container_root(struct pool *p, const struct container *c);
 
 /*
- * Standard streams in a user namespace (blank.c).  Engines may give what they find there to the root
- * inside: never the node's /dev/null.  Instead a file that is empty and stays so, pool's.
+ * Standard streams that s has not, for create and exec: a file that is empty and stays so, pool's,
+ * instead of the node's /dev/null (stdio.c).
  */
-int blank_fd(struct pool *pool, struct err *e);
+int stdio_fill(struct pool *pool, struct crisp_stdio *s, struct err *e);
 /* A pipe's end is the user's that will open /dev/stdout; does nothing on the host's ids. */
 void give_to_user(const struct container *c, int fd);
 

@@ -120,12 +120,9 @@ int step_create_pause(struct op *op)
 	static const struct crisp_mount *const no_mounts[] = { NULL };
 	struct crisp_rootfs root = { .size = sizeof(root), .path = b.rootfs, .mounts = no_mounts };
 	struct crisp_stdio stdio = { .size = sizeof(stdio) };
-	if (p->map.n_uids) {
-		int fd = blank_fd(op->pool, &op->err);
-		if (fd < 0)
-			return fd;
-		stdio.in = stdio.out = stdio.err = fd;
-	}
+	ret = stdio_fill(op->pool, &stdio, &op->err);
+	if (ret < 0)
+		return ret;
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = p->id, .sandbox_id = p->id, .bundle = b.dir, .rootfs = &root,
 		.stdio = &stdio,

@@ -233,10 +233,11 @@ static int create(struct op *op)
 {
 	struct userns_test *t = test_of(op);
 	int ret = cgroup_make_parents(t->model->g.cgroups, op->pool, t->cgroup, &t->cgroup_made, &op->err);
-	int blank = ret < 0 ? ret : blank_fd(op->pool, &op->err);
-	if (blank < 0)
-		return blank;
-	struct crisp_stdio stdio = { .size = sizeof(stdio), .in = blank, .out = blank, .err = blank };
+	struct crisp_stdio stdio = { .size = sizeof(stdio) };
+	if (ret == 0)
+		ret = stdio_fill(op->pool, &stdio, &op->err);
+	if (ret < 0)
+		return ret;
 	struct crisp_create_args args = {
 		.size = sizeof(args), .id = test_id, .sandbox_id = test_id, .bundle = t->dir, .rootfs = &t->rootfs,
 		.stdio = &stdio, .cgroup_path = cgroup_oci_path(op->pool, t->cgroup),

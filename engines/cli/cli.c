@@ -161,13 +161,14 @@ static void want_pid(struct command *c)
 
 static void want_stdio(struct command *c, const struct crisp_stdio *s)
 {
-	if (s && s->flags & CRISP_STDIO_TTY) {
+	bool tty = s && s->flags & CRISP_STDIO_TTY;
+	if (tty) {
 		arg(c, "--console-socket");
 		arg(c, s->console_socket);
-		return;		/* its own words may be captured then */
+	} else {
+		c->plan.err_max = 0;
 	}
-	c->plan.err_max = 0;
-	int fds[3] = { s ? s->in : 0, s ? s->out : 0, s ? s->err : 0 };
+	int fds[3] = { s ? s->in : 0, s ? s->out : 0, s && !tty ? s->err : 0 };	/* what it says may be captured */
 	for (int i = 0; i < 3; i++)
 		if (fds[i] > 0)
 			c->fds[c->plan.n_fds++] = (struct crisp_spawn_fd){ fds[i], i };

@@ -85,7 +85,15 @@ for engine in "crun", "runc":
     ok(set(st["Uid"].split()) == {"65534"} and int(st["CapEff"], 16) == int(st["CapPrm"], 16) == int(st["CapBnd"], 16) == 0 and
        st["Seccomp"] == "2" and st["NoNewPrivs"] == "1", f"{engine}: it is nobody, without capabilities, under seccomp", st)
     fds = {os.readlink(f"/proc/{pause}/fd/{n}") for n in os.listdir(f"/proc/{pause}/fd")}
-    ok(fds <= {"/dev/null"}, f"{engine}: it holds nothing open", fds)
+    ok(fds <= {"/dev/null", "/memfd:crisp-empty (deleted)"}, f"{engine}: it holds nothing open", fds)
+
+    # What is given to its user as standard input is not the node's.
+    null = os.stat("/dev/null")
+    pod = node.run(f"stdin-{engine}", engine)
+    ctr = node.started(pod, "stdin", "sleep", "100000", security={"run_as_user": {"value": 1234}})
+    said = node.exec(ctr, "sh", "-c", "chmod 600 /proc/self/fd/0 /proc/1/fd/0; chmod 600 /dev/null; cat; echo end")
+    ok(said.stdout == b"end\n" and (now := os.stat("/dev/null")).st_mode == null.st_mode and now.st_uid != 1234,
+       f"{engine}: a user can't take /dev/null from the node", (said, null, os.stat("/dev/null")))
 
     # A privileged container may do all that root may, by its own devices; the pause process gives it nothing more.
     pod = node.run(f"privileged-{engine}", engine, namespaces=SHARED, security={"privileged": True})

@@ -1,4 +1,9 @@
-/* Standard streams of processes in a user namespace of their own. */
+/*
+ * Standard streams of a container's processes.
+ *
+ * crun (1.8.1) makes whatever it finds there the property of the container's user.  Were it the
+ * node's /dev/null, that user could take it from everybody by a chmod of /proc/self/fd/0.
+ */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -7,7 +12,7 @@
 #include "core/base/pool.h"
 #include "core/model/model_int.h"
 
-int blank_fd(struct pool *pool, struct err *e)
+static int empty_file(struct pool *pool, struct err *e)
 {
 	int fd = memfd_create("crisp-empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
@@ -16,6 +21,20 @@ int blank_fd(struct pool *pool, struct err *e)
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
 		return err_sys(e, "seal an empty file");
 	return fd;
+}
+
+int stdio_fill(struct pool *pool, struct crisp_stdio *s, struct err *e)
+{
+	int32_t *const all[] = { &s->in, &s->out, &s->err };
+	int empty = -1;
+	for (size_t i = 0; i < 3; i++) {
+		if (*all[i] > 0)
+			continue;
+		if (empty < 0 && (empty = empty_file(pool, e)) < 0)
+			return empty;
+		*all[i] = empty;
+	}
+	return 0;
 }
 
 void give_to_user(const struct container *c, int fd)

@@ -254,6 +254,14 @@ static const char *option(const struct crisp_mount *m, const char *name)
 	return NULL;
 }
 
+static const char *joined_options(struct pool *p, const struct crisp_mount *m)
+{
+	const char *all = "";
+	for (size_t i = 0; m->options && m->options[i]; i++)
+		all = pool_printf(p, "%s%s%s", all, *all ? "," : "", m->options[i]);
+	return all;
+}
+
 /* The words by which crisp-work mounts m. */
 static int mount_args(struct crisp_job *j, const struct crisp_mount *m, struct argv *a,
 		      struct spawn_plan *sp, struct spawn_fd *fds, int *n_mounts)
@@ -269,10 +277,11 @@ static int mount_args(struct crisp_job *j, const struct crisp_mount *m, struct a
 		arg(a, m->target);
 		return 0;
 	}
-	if (m->userns > 0 && m->type && !strcmp(m->type, "bind")) {
-		arg(a, "--mapped-bind");
+	if (m->type && !strcmp(m->type, "bind") && m->source) {
+		arg(a, m->userns > 0 ? "--mapped-bind" : "--bind");
 		arg(a, m->source);
 		arg(a, m->target);
+		arg(a, joined_options(j->pool, m));
 		return 0;
 	}
 	const char *lower = option(m, "lowerdir"), *upper = option(m, "upperdir"),

@@ -148,14 +148,14 @@ static int make_volumes(const char *target, struct err *e)
 	return ret;
 }
 
-/* Done here, so that it need not be anything that engines know of. */
-static int mount_mapped_bind(int userns, const char *source, const char *target, bool first, struct err *e)
+/* Done here, so that it need not be anything that engines know of.  args: SOURCE TARGET OPTIONS */
+static int mount_bind(int userns, char **args, bool first, struct err *e)
 {
-	int ret = first ? make_volumes(target, e) : 0;
+	int ret = first ? make_volumes(args[1], e) : 0;
 	if (ret < 0)
 		return ret;
-	auto_close int tree = mapped_clone(userns, source, true, e);
-	return tree < 0 ? tree : mount_tree(tree, target, e);
+	auto_close int tree = mapped_clone(userns, args[0], true, args[2], e);
+	return tree < 0 ? tree : mount_tree(tree, args[1], e);
 }
 
 static const struct option {
@@ -164,7 +164,7 @@ static const struct option {
 } options[] = {
 	{ "--errfd", 1 },   { "--chdir", 1 },   { "--argv0", 1 }, { "--netns", 1 },
 	{ "--overlay", 4 }, { "--fdmount", 2 }, { "--cover", 1 }, { "--userns", 1 },
-	{ "--mapped-overlay", 4 }, { "--mapped-bind", 2 }, { 0 },
+	{ "--mapped-overlay", 4 }, { "--mapped-bind", 3 }, { "--bind", 3 }, { 0 },
 };
 
 /* How many words the option at argv[i] takes in all; 0 if it is none. */
@@ -208,6 +208,9 @@ static int parse(struct enter_plan *p, int argc, char **argv, struct err *e)
 		}
 	}
 	p->program = i + 1;
+	for (int k = 2; p->userns < 0 && k < i; k += option_length(argc, argv, k))
+		if (!strncmp(argv[k], "--mapped-", 9))
+			return job_usage(e, "a mapped mount without --userns");
 	return p->program < argc ? 0 : job_usage(e, "no program");
 }
 
@@ -238,7 +241,9 @@ static int mount_all(const struct enter_plan *p, int argc, char **argv, struct e
 		else if (!strcmp(argv[i], "--mapped-overlay"))
 			ret = mount_mapped_overlay(p->userns, argv + i + 1, e);
 		else if (!strcmp(argv[i], "--mapped-bind"))
-			ret = mount_mapped_bind(p->userns, argv[i + 1], argv[i + 2], !n_binds++, e);
+			ret = mount_bind(p->userns, argv + i + 1, !n_binds++, e);
+		else if (!strcmp(argv[i], "--bind"))
+			ret = mount_bind(-1, argv + i + 1, !n_binds++, e);
 		else if (!strcmp(argv[i], "--cover"))
 			ret = cover(argv[i + 1], e);
 	}

@@ -17,15 +17,41 @@
 #include "core/base/file.h"
 #include "core/work/overlay.h"
 
-int mapped_clone(int userns, const char *path, bool tree, struct err *e)
+static int parse_options(const char *options, uint64_t *attrs, struct err *e)
 {
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns };
+	static const struct {
+		const char *name;
+		uint64_t attr;
+	} known[] = { { "noexec", MOUNT_ATTR_NOEXEC }, { "nosuid", MOUNT_ATTR_NOSUID }, { "nodev", MOUNT_ATTR_NODEV } };
+	const size_t n_known = sizeof(known) / sizeof(*known);
+	for (const char *at = options; *at; at += *at == ',') {
+		size_t n = strcspn(at, ","), i = 0;
+		while (i < n_known && (strncmp(known[i].name, at, n) || known[i].name[n]))
+			i++;
+		if (i == n_known)
+			return err_set(e, EINVAL, "mount option \"%.*s\": expected noexec, nosuid or nodev", (int)n, at);
+		*attrs |= known[i].attr;
+		at += n;
+	}
+	return 0;
+}
+
+int mapped_clone(int userns, const char *path, bool tree, const char *options, struct err *e)
+{
+	struct mount_attr attr = { .attr_set = userns < 0 ? 0 : MOUNT_ATTR_IDMAP,
+				   .userns_fd = userns < 0 ? 0 : (uint64_t)userns };
+	uint64_t attrs = 0;
+	int ret = parse_options(options, &attrs, e);
+	if (ret < 0)
+		return ret;
+	attr.attr_set |= attrs;
 	int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (tree ? AT_RECURSIVE : 0));
 	if (fd < 0)
 		return err_sys(e, "clone the mount of %s", path);
 	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0)
 		return fd;
-	err_sys(e, "map the ids of %s: its file system or this kernel can't", path);
+	err_sys(e, userns < 0 ? "set the options of a mount of %s" :
+				"map the ids of %s: its file system or this kernel can't", path);
 	close(fd);
 	return -e->code;
 }
@@ -73,7 +99,7 @@ int mapped_overlay(int userns, const char *target, const char *lowers, const cha
 	int ret = make_side_dir(target, dir, e);
 	if (ret < 0)
 		return ret;
-	auto_close int tree = mapped_clone(userns, folder, false, e);
+	auto_close int tree = mapped_clone(userns, folder, false, "", e);
 	if (tree < 0)
 		return tree;
 	if (move_mount(tree, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)

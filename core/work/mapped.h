@@ -8,9 +8,12 @@
 
 #include "core/base/err.h"
 
-/* A detached mount of path, if tree with all that is mounted below it, unmapped, as engines do it;
- * the fd or -errno. */
-int mapped_clone(int userns, const char *path, bool tree, struct err *e);
+/*
+ * A detached mount of path, if tree with all that is mounted below it; that is left as it is, as
+ * engines do it.  userns -1: not mapped.  options: of noexec, nosuid, nodev, with commas, or "".
+ * The fd or -errno.
+ */
+int mapped_clone(int userns, const char *path, bool tree, const char *options, struct err *e);
 /* As overlay_mount(), the layers (but not upper, whose ids are the node's) mapped.  A directory
  * beside target is used and left empty. */
 int mapped_overlay(int userns, const char *target, const char *lowers, const char *upper, const char *work,

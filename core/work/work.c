@@ -5,7 +5,8 @@ static const struct job jobs[] = {
 	{ "enter",
 	  "enter NSFD [--errfd N] [--chdir DIR] [--argv0 NAME] "
 	  "[--overlay TARGET LOWERS UPPER WORK]... [--fdmount FD TARGET]... "
-	  "[--userns FD [--mapped-overlay TARGET LOWERS UPPER WORK] [--mapped-bind SOURCE TARGET]...] "
+	  "[--bind SOURCE TARGET OPTIONS]... "
+	  "[--userns FD [--mapped-overlay TARGET LOWERS UPPER WORK] [--mapped-bind SOURCE TARGET OPTIONS]...] "
 	  "-- PROGRAM ARGS...",
 	  job_enter },
 	{ "template", "template STATE_DIR NETNS_DIR", job_template },

@@ -9,10 +9,10 @@ from google.protobuf import json_format
 TOP = os.path.abspath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 TAG = f"nt{os.getpid()}"
-HOME = tempfile.mkdtemp(prefix=f"crisp-{TAG}.")
+HOME = tempfile.mkdtemp(prefix=f"{TAG}.")	# short: sockets lie below it
 os.chmod(HOME, 0o711)	# as folders on the way to a node's state are: roots of user namespaces go it, too
 IMAGE = "localhost/busybox:1"
-TOOLS = "sh sleep usleep cat ls touch kill id readlink true echo wc chroot mkdir mount umount nsenter".split()
+TOOLS = "sh sleep usleep cat ls touch kill id readlink true echo wc chroot mkdir mount umount nsenter chmod chown".split()
 # seconds that something may take which takes milliseconds; SLOW: on a machine so many times slower
 SLOW = int(os.environ.get("SLOW", "1"))
 WAIT = 60 * SLOW
@@ -128,10 +128,10 @@ def make_image():
 
 class Node:
     def __init__(self, handlers=None, network="bridge", driver="cgroupfs"):
-        self.memory = f"{HOME}/memory"
+        self.memory = f"{HOME}/m"
         os.mkdir(self.memory)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", TAG, self.memory], check=True)
-        self.state, self.root, self.logs = f"{self.memory}/state", f"{HOME}/root", f"{self.memory}/logs"
+        self.state, self.root, self.logs = f"{self.memory}/s", f"{HOME}/root", f"{self.memory}/logs"
         os.mkdir(self.logs)
         self.socket, self.log = f"{self.state}/crisp.sock", f"{HOME}/log"
         self.netns_prefix, self.cgroup, self.bridge = f"{TAG}-", f"/crisp-{TAG}", f"{TAG}b"
@@ -159,13 +159,20 @@ class Node:
             json.dump(config, f)	# which is YAML
         rd, wr = os.pipe()
         with open(self.log, "a") as log:
+            env = {**os.environ, "CRISP_OP_FAULT": f"{HOME}/fault"}
             self.keeper = subprocess.Popen([f"{BUILD}/crispd", "--config", f"{HOME}/config.yaml", f"--ready-fd={wr}"],
-                                           pass_fds=[wr], stdin=subprocess.DEVNULL, stderr=log)
+                                           pass_fds=[wr], stdin=subprocess.DEVNULL, stderr=log, env=env)
         os.close(wr)
         with os.fdopen(rd, "rb") as f:
             if f.readline() != b"ready\n":
                 raise AssertionError(f"crispd is not ready:\n{self.last_words()}")
         return self
+
+    def arm(self, what):
+        """What is to go wrong at a row of an operation, once: core/op/fault.h."""
+        with open(f"{HOME}/fault.new", "w") as f:
+            f.write(what + "\n")
+        os.rename(f"{HOME}/fault.new", f"{HOME}/fault")
 
     def load(self):
         subprocess.run([f"{BUILD}/crispctl", "-s", self.socket, "load", "-n", IMAGE, f"{HOME}/image.tar"],

@@ -134,6 +134,13 @@ f = raw("RunPodSandbox", pack("RunPodSandboxRequest", {"config": bad}).replace(b
 ok(f[0] == INVALID, "a label that is no UTF-8", f)
 f = raw("RunPodSandbox", pack("RunPodSandboxRequest", {"config": bad}).replace(b"@@@@", b"a\0b "))
 ok(f[0] == INVALID, "a label with a NUL inside", f)
+MAP = [{"container_id": 0, "host_id": 100000, "length": 65536}]
+f = d.refused("RunPodSandbox", {"config": d.pod_config("user", linux={"security_context": {"namespace_options": {
+    "userns_options": {"mode": "POD", "uids": MAP, "gids": MAP}}}}), "runtime_handler": "cli"})
+ok("userns_options" in f.words and '"cli" has no user namespaces here: its engine has none' in f.words,
+   "a user namespace of an engine that has none", f)
+features = [h.get("features", {}) for h in d.call("Status", {})["runtime_handlers"]]
+ok(features and not any(h.get("user_namespaces") for h in features), "and the node's status announces none", features)
 deep = b""
 for _ in range(100000):
     if len(deep) > 60000:

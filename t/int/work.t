@@ -342,7 +342,7 @@ os.chmod(vol, 0o777)
 subprocess.run(["mount", "-t", "tmpfs", "below", f"{vol}/sub"], check=True)
 root, mapped = f"{STATE}/mnt/rootfs", f"{STATE}/mnt/volumes/3"
 mapped_overlay = ("--userns", got["o"], "--mapped-overlay", root, f"{layers}/b:{layers}/a", f"{T}/disk/upper", f"{T}/disk/work")
-binds = ("--mapped-bind", vol, mapped, "--mapped-bind", f"{vol}/one", f"{STATE}/mnt/volumes/4")
+binds = ("--mapped-bind", vol, mapped, "", "--mapped-bind", f"{vol}/one", f"{STATE}/mnt/volumes/4", "nodev")
 r = enter(ns, *mapped_overlay, *binds, program=("/bin/sh", "-c",
           f"cd {root}; stat -c '%u %g' . bin etc/f {mapped} {mapped}/one {mapped}/sub ../volumes/4; echo y >> etc/f; "
           f"chown 100005:200006 etc/f; setpriv --reuid=100001 --regid=200002 --clear-groups touch {mapped}/new; grep -c layers /proc/self/mountinfo"),
@@ -353,9 +353,17 @@ up, new = os.stat(f"{T}/disk/upper/etc/f"), os.stat(f"{vol}/new")
 ok((up.st_uid, up.st_gid) == (100005, 200006) and (new.st_uid, new.st_gid) == (1, 2),
    "the upper layer keeps the node's ids, a volume its own", (up, new))
 ok(sorted(os.listdir(f"{STATE}/mnt/volumes")) == [] and not any(layers in p for p, _, _ in mounts()), "the host sees none of it")
-r = enter(ns, "--userns", got["o"], "--mapped-bind", "/proc", mapped, program=("/bin/true",), fds=(got["o"],))
+r = enter(ns, "--userns", got["o"], "--mapped-bind", "/proc", mapped, "", program=("/bin/true",), fds=(got["o"],))
 ok(r.returncode == 1 and "map the ids of /proc" in r.stderr, "a file system that can't is named", r.stderr)
-r = enter(ns, "--userns", file, "--mapped-bind", vol, mapped, program=("/bin/true",), fds=(file,))
+r = enter(ns, "--bind", vol, mapped, "noexec,nodev,nosuid")
+line = next((line for line in r.stdout.splitlines() if line.split()[4] == mapped), "")
+ok(all(o in line.split()[5].split(",") for o in ("noexec", "nodev", "nosuid")) if line else False, "a bind with options", r.stdout + r.stderr)
+for bad in "noexec,", "exec", "nodev,,nosuid", "node":
+    r = enter(ns, "--bind", vol, mapped, bad)
+    ok((r.returncode == 1 and "mount option" in r.stderr) if bad != "noexec," else r.returncode == 0, f"options \"{bad}\"", r.stderr)
+r = enter(ns, "--mapped-bind", vol, mapped, "")
+ok(r.returncode == 2 and "--userns" in r.stderr, "a mapped mount by no namespace", r.stderr)
+r = enter(ns, "--userns", file, "--mapped-bind", vol, mapped, "", program=("/bin/true",), fds=(file,))
 ok(r.returncode == 1 and "map the ids" in r.stderr, "a user namespace that is none", r.stderr)
 subprocess.run(["umount", f"{vol}/sub"], check=True)
 r, _ = work("unpin", user_pin)

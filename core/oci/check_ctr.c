@@ -77,7 +77,7 @@ static int check_recursive(const Cri__Mount *m, size_t i, bool rro, struct err *
 	return 0;
 }
 
-static int check_propagation(const Cri__Mount *m, size_t i, bool privileged, struct err *e)
+static int check_propagation(const Cri__Mount *m, size_t i, bool privileged, bool userns, struct err *e)
 {
 	switch ((int)m->propagation) {
 	case CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE:
@@ -87,6 +87,11 @@ static int check_propagation(const Cri__Mount *m, size_t i, bool privileged, str
 		if (!privileged)
 			return err_set(e, EINVAL,
 				       "mounts[%zu].propagation BIDIRECTIONAL: is for privileged containers only", i);
+		/* the kernel cuts that way off */
+		if (userns)
+			return err_set(e, EINVAL,
+				       "mounts[%zu].propagation BIDIRECTIONAL: what is mounted in a user namespace never "
+				       "reaches the node", i);
 		return 0;
 	default:
 		return err_set(e, EINVAL, "mounts[%zu].propagation %d: no such propagation", i, (int)m->propagation);
@@ -147,7 +152,7 @@ static int check_mount(const struct oci_host *h, const Cri__Mount *m, size_t i, 
 		return err_set(e, ENOSYS, "mounts[%zu].selinux_relabel: SELinux labels are not supported yet", i);
 	ret = check_mappings(m, i, map, e);
 	if (!ret)
-		ret = check_propagation(m, i, privileged, e);
+		ret = check_propagation(m, i, privileged, map->n_uids, e);
 	if (!ret)
 		ret = check_recursive(m, i, rro, e);
 	return ret ? ret : check_mount_options(m, i, e);

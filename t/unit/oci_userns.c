@@ -68,6 +68,8 @@ static void test_pods(void)
 static const Cri__PodSandboxConfig mapped = IN_POD(.pid = CRI__NAMESPACE_MODE__CONTAINER,
 						   USERNS(MAP(0, 1000, 70000), MAP(0, 2000, 65536)));
 static const Cri__PodSandboxConfig unmapped = POD();
+static const Cri__PodSandboxConfig privileged =
+	POD(POD_SEC(.privileged = true, NS(USERNS(MAP(0, 1000, 70000), MAP(0, 2000, 65536)))));
 
 #define IN_CTR(...) CTR(SEC(NS(__VA_ARGS__)))
 #define VOLUME(...) CTR(MOUNT(.container_path = "/v", .host_path = "/x", __VA_ARGS__))
@@ -98,6 +100,13 @@ static const struct {
 	  "mounts[0].gidMappings[0] 1:2000:65536" },
 	{ "a volume with mapped users alone", &mapped, VOLUME(.n_uidmappings = 1, .uidmappings = MAP(0, 1000, 70000)),
 	  "mounts[0].gidMappings: has 0 mappings" },
+	{ "a volume that shows mounts of the node", &mapped,
+	  VOLUME(.propagation = CRI__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER), NULL },
+	{ "a volume that would show mounts to the node", &privileged,
+	  { .metadata = &ctr_meta, .image = &image_spec, SEC(.privileged = true),
+	    MOUNT(.container_path = "/v", .host_path = "/x",
+		  .propagation = CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL) },
+	  "mounts[0].propagation BIDIRECTIONAL: what is mounted in a user namespace" },
 	{ "a mapped volume in a pod without", &unmapped, VOLUME(MAPS(MAP(0, 1000, 70000), MAP(0, 2000, 65536))),
 	  "mounts[0].uidMappings: the pod has no user namespace" },
 };

@@ -209,7 +209,7 @@ static int make_root(struct op *op)
 }
 
 /* Do we make this mount, and leave the engine but a bind of it?  With mapped ids, so that any engine
- * has such; and options in a user namespace, where crun (1.8.1) forgets them. */
+ * has such; and options in a user namespace, where engines have been seen to forget them. */
 static bool is_ours(const struct container *c, const Cri__Mount *m)
 {
 	return m->n_uidmappings || (c->pod->map.n_uids && m->n_mount_options);

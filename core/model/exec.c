@@ -414,24 +414,15 @@ static int open_pipe(struct exec *x, struct output *o, struct buf *into, int *ch
 	return 0;
 }
 
-/* The engine's own /dev/null is none that a user namespace's root may open again. */
-static int blank(struct exec *x, int *childs)
-{
-	int fd = blank_fd(x->pool, &x->why);
-	*childs = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? fd : *childs < 0 ? err_sys(&x->why, "copy an empty stdin") : 0;
-}
-
 static int open_input(struct exec *x, int *childs)
 {
 	int fds[2];
-	if (!x->want.in && x->c->pod->map.n_uids)
-		return blank(x, childs);
 	if (!x->want.in)
 		return 0;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(&x->why, "make a pipe");
 	fd_set_nonblock(fds[1]);
+	give_to_user(x->c, fds[0]);
 	*childs = fds[0];
 	int ret = feed_open(&x->live.in, &x->live, x->model->g.loop, x->pool, fds[1], &x->why);
 	close(fds[1]);

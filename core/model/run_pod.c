@@ -375,7 +375,8 @@ void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const c
 	struct idmap map;
 	oci_userns_of(config, &map);
 	if (map.n_uids && !choice.handler->userns) {
-		err_set(&e, EINVAL, "linux.security_context.namespace_options.userns_options.mode POD: "
+		err_set(&e, choice.handler->userns_asked ? EAGAIN : EINVAL,
+			"linux.security_context.namespace_options.userns_options.mode POD: "
 			"runtime_handler \"%s\" has no user namespaces here: %s", choice.handler->name,
 			choice.handler->no_userns);
 		goto refuse;

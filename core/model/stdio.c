@@ -1,8 +1,8 @@
 /*
  * Standard streams of a container's processes.
  *
- * crun (1.8.1) makes whatever it finds there the property of the container's user.  Were it the
- * node's /dev/null, that user could take it from everybody by a chmod of /proc/self/fd/0.
+ * There are engines that make whatever they find there the property of the container's user.  Were it
+ * the node's /dev/null, that user could take it from everybody by a chmod of /proc/self/fd/0.
  */
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -190,13 +190,10 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 	p->netns_fd = ret < 0 ? -1 : fds->net;
 	if (ret < 0)
 		note("no network namespace: %s", err_text(e));
-	const int unused[] = { ret < 0 ? -1 : fds->ipc, ret < 0 ? -1 : fds->uts, ret < 0 ? -1 : fds->shm,
-			       ret < 0 ? -1 : fds->netdev };
-	for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
-		int fd = unused[i];
-		if (fd >= 0)
-			close(fd);
-	}
+	const int others[] = { fds->ipc, fds->uts, fds->shm, fds->user, fds->netdev };
+	for (size_t i = 0; ret == 0 && i < sizeof(others) / sizeof(others[0]); i++)
+		if (others[i] > 0)
+			close(others[i]);
 	loop_stop(bench.loop);
 }
 
@@ -395,6 +392,8 @@ bool ctr_run(struct plug_handler *h, struct ctr *c, const struct pod *p, const c
 	struct answer a = ctr_create(h, c);
 	if (a.ret == 0)
 		a = ctr_start(h, c);
+	if (a.ret < 0)
+		ctr_close(c);
 	return check(a.ret == 0, "container %s runs%s%s", id, *a.msg ? ": " : "", a.msg);
 }
 

@@ -104,6 +104,7 @@ struct bench {
 	struct plug *plug;
 	struct pool *plug_pool;
 	unsigned gone;			/* sandboxes that have died by themselves */
+	const char *section;		/* which one this is */
 };
 extern struct bench bench;
 

@@ -76,8 +76,10 @@ static void one_life(struct plug_handler *h, struct pod *p)
 	if (!ctr_lay(h, &c, p, "life", "echo hello; exit 42"))
 		return;
 	struct answer a = ctr_create(h, &c);
-	if (!check(a.ret == 0, "create%s", colon(&a)))
+	if (!check(a.ret == 0, "create%s", colon(&a))) {
+		ctr_close(&c);
 		return;
+	}
 	bool by_pid = !plug_can(h, CRISP_CAP_EXIT_BY_ENGINE) || a.exit_source == CRISP_EXIT_BY_PID;
 	if (by_pid)
 		check(a.pid > 1, "create names a process whose end is the container's");
@@ -265,7 +267,7 @@ void section_many(void)
 	check(good == MANY, "%d creates at once (%u worked%s)", MANY, good, colon(&a[0]));
 	for (int i = 0; i < MANY; i++)
 		ctr_start(h, &c[i]);
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < MANY && good; i++)
 		ended += exited_with(bench_end(c[i].id, NULL, END_MS), i);
 	check(ended == MANY, "each ends with its own exit code (%u did)", ended);
 	for (int i = 0; i < MANY; i++)

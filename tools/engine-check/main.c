@@ -23,6 +23,7 @@
 
 #include "core/base/file.h"
 #include "core/base/pool.h"
+#include "core/loop/loop.h"
 #include "tools/engine-check/check.h"
 
 enum { SECTION_MS = 180000 };
@@ -114,6 +115,7 @@ static void run_section(const struct section *s, int words)
 {
 	struct err e = { 0 };
 	struct fds before, after;
+	bench.section = s->name;
 	if (!bench_open())
 		return;
 	if (s->plain) {
@@ -204,7 +206,8 @@ static void start_section(const struct section *s)
 	}
 	close(fds[1]);
 	int64_t until = clock_mono_ns() + SECTION_MS * 1000000ll;
-	struct pollfd p[] = { { .fd = fds[0], .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+	struct pollfd p[] = { { .fd = fds[0], .events = POLLIN }, { .fd = signals, .events = POLLIN },
+			      { .fd = pidfd_open_pid(pid), .events = POLLIN } };
 	bool late = false;
 	for (;;) {
 		int64_t left = (until - clock_mono_ns()) / 1000000;
@@ -212,14 +215,16 @@ static void start_section(const struct section *s)
 			late = true;
 			kill(pid, SIGKILL);
 		}
-		int n = poll(p, 2, late ? 5000 : (int)left);
+		/* Who has forked a child of its own has left it the pipe: its own end counts. */
+		int n = poll(p, 3, late ? 5000 : (int)left);
 		if (n > 0 && p[1].revents)
 			reap_orphans(signals, pid);
-		if (n > 0 ? p[0].revents && !say_lines(fds[0]) : late)
+		if (p[0].revents ? !say_lines(fds[0]) : n > 0 ? p[2].revents : late)
 			break;
 	}
 	close(fds[0]);
 	close(signals);
+	close(p[2].fd);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	int status = reap(pid);
 	char line[200];
@@ -391,12 +396,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < N_SECTIONS; i++) {
 		if (!wanted(&sections[i]))
 			continue;
-		unsigned failed = run.failed;
 		start_section(&sections[i]);
-		if (sections[i].plain && run.failed != failed && !run.n_only) {
-			printf("# what can't be loaded or describes itself wrongly isn't run\n");
-			break;
-		}
 	}
 	struct err e = { 0 };
 	kill_leftovers();

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Plugins that break one rule each (t/int/broken): engine-check names the rule.
+[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
+cd "$(dirname "$0")/../.." || exit 1
+. t/int/kit.sh
+build=$PWD/build
+make_rootfs "$dir/rootfs"
+helper="{\"helper\":\"$build/t/int/jail-run\"}"
+
+# names PLUGIN SECTION WORDS: the one thing that isn't ok has these words, or the line after it
+names() {
+	"$build/engine-check" --home "$dir/home" --rootfs "$dir/rootfs" --options "$helper" --only "$2" "$build/t/int/broken/$1.so" >"$dir/out" 2>&1
+	[ $? = 1 ] || { echo "its exit code is not 1"; tail -n 3 "$dir/out"; return 1; }
+	grep -A 1 '^not ok' "$dir/out" | grep -q "$3" || { grep -A 2 '^not ok' "$dir/out"; return 1; }
+}
+ok "two completions" names twice life "each accepted operation is completed exactly once"
+ok "with the operation" grep -q "^# start was completed 2 times" "$dir/out"
+ok "both refused and completed" names refuses life "start was completed and refused"
+ok "a blocking call" names blocks life "no call blocks for more than 10 ms"
+ok "with the operation" grep -q "^# start blocked for" "$dir/out"
+ok "a leaked file descriptor" names leaks instances "no file descriptor is leaked"
+ok "with what it is" grep -q "^# .*/dev/null is open after close" "$dir/out"
+ok "a thread" names threads instances "no thread is made"
+ok "a process" names forks instances "no process is made but by host->spawn"
+ok "words on stdout" names prints instances "nothing is written to stdout or stderr"
+ok "a umask" names masks instances "umask"
+ok "a callback after close" names late instances "nothing is called after close"
+ok "with the callback" grep -q "^# exited() was called by an instance that is closed" "$dir/out"
+ok "an answer without a size" names short life "results have a size"
+ok "arguments read past their size" names reads_on life "crashed the host, signal 11"
+ok "a wrong size" names size file "describes itself in 40 bytes"
+ok "a wrong major" names major file "is of version 2.0, wanted is 1"
+ok "no completion" names never life "each accepted operation is completed exactly once"
+ok "with the operation" grep -q "^# start was accepted and never completed" "$dir/out"
+ok "what such a plugin imports" names threads file "imports nothing that a plugin must not call: .*pthread_create"
+wrong_use() { "$build/engine-check" "$@" >"$dir/out" 2>&1; [ $? = 2 ]; }
+ok "no plugin is a wrong use" wrong_use
+ok "and so is one that is none" wrong_use /etc/passwd
+nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
+ok "nothing is left" nothing_left
+finish

@@ -17,6 +17,13 @@ ok "shimv2" keeps shimv2 '{}'
 for archetype in cli serial sandbox tty; do
 	ok "fake, archetype $archetype" keeps fake "{\"archetype\":\"$archetype\"}"
 done
+# The binary of the day when version 1.0 was frozen: never built anew.
+frozen() {
+	build/engine-check --home "$dir/home" --rootfs "$dir/rootfs" --options "{\"helper\":\"$PWD/build/t/int/jail-run\"}" \
+		t/data/engine-1.0/jail.so >"$dir/out" 2>&1 || { grep -A 6 '^not ok' "$dir/out"; return 1; }
+	grep -q '^ok .*its exit code is told: 42' "$dir/out"
+}
+ok "a plugin that was built against 1.0" frozen
 nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
 ok "nothing is left" nothing_left
 finish

@@ -207,6 +207,6 @@ ok(until(lambda: not runs("sleep 8765")), "and the next core ends the exec that 
 s = spdy(url("Exec", container_id=a, cmd=["sh", "-c", "exit 3"], stdout=True), "error", "stdout")
 ok(b'"ExitCode","message":"3"' in frames(rest(s)).get(1, b""), "the next one serves")
 for pod in json.loads(ctl("-o", "json", "pods"))["items"]:
-    ctl("rm", pod["id"])
+    ctl("rm", "-f", pod["id"])
 ok(until(lambda: not runs("sleep 4321")), "no exec outlives its container")
 done()

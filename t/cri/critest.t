@@ -4,6 +4,6 @@ cd "$(dirname "$0")" || exit 1
 . ./lib.sh
 . ./critest.sh
 critest_begin '{default: crun, handlers: {crun: {engine: crun}, runc: {engine: runc}}}'
-critest_over crun 102
-critest_over runc 102
+critest_over crun 107
+critest_over runc 107
 critest_end

@@ -31,6 +31,7 @@
 #include "core/loop/loop.h"
 #include "core/main/apparmor.h"
 #include "core/main/holder.h"
+#include "core/main/lean.h"
 #include "core/main/notify.h"
 #include "core/main/reload.h"
 #include "core/main/precedence.h"
@@ -384,6 +385,7 @@ static void listen_now(void *data)
 			       .version = CRISP_VERSION };
 	cri_begin(&c->cri, c->pool);
 	c->server = grpc_server_new(c->loop, c->pool, fd, cri_methods, &c->cri);
+	lean_after_start();
 	loop_lag_reset(c->loop);
 	log_info("ready", "socket", cf->socket, "pods", log_num((long long)c->model->pods.len));
 	notify_ready_fd(&c->ready_fd);

@@ -6,9 +6,11 @@ containerd_version=$(sed -n 's,.*github.com/containerd/containerd/v2 v\([0-9.]*\
 containerd_bin=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test/containerd-$containerd_version
 containerd_sock=$tmp/run/containerd.sock
 containerd_pid=
+. t/go.sh
 
 containerd_build() {
 	[ ! -x "$containerd_bin/ctr" ] || return 0
+	go_find
 	echo "building containerd $containerd_version (once, some minutes)"
 	rm -rf "$containerd_bin.new" && mkdir -p "$containerd_bin.new"
 	module=github.com/containerd/containerd/v2/cmd

@@ -1,12 +1,13 @@
 # Sourced by the tests of this folder: components that are built once and kept, by version, in
 # ${XDG_CACHE_HOME:-~/.cache}/crisp-test.  $here is this folder.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test
+. "$here/../go.sh"
 
 # critools: critest, crictl and ginkgo in $cache/cri-tools-1.36.0; puts it in $critools.
 critools() {
 	critools=$cache/cri-tools-1.36.0
 	[ ! -e "$critools/done" ] || return 0
-	command -v go >/dev/null || { echo "# Go is missing: it builds crictl and critest" >&2; return 1; }
+	go_find || return 1
 	rm -rf "$critools" && mkdir -p "$critools"
 	cp "$here/critools/go.mod" "$here/critools/go.sum" "$critools/"
 	(
@@ -51,7 +52,7 @@ source_busybox() {
 gvisor_runsc() {
 	runsc=$cache/runsc-20250205/runsc
 	[ ! -e "$cache/runsc-20250205/done" ] || return 0
-	command -v go >/dev/null || { echo "# Go is missing: it builds runsc" >&2; return 1; }
+	go_find || return 1
 	rm -rf "$cache/runsc-20250205" && mkdir -p "$cache/runsc-20250205"
 	cp "$here/gvisor-mod/go.mod" "$here/gvisor-mod/go.sum" "$cache/runsc-20250205/"
 	(
@@ -67,7 +68,7 @@ gvisor_runsc() {
 gvisor_shim() {
 	gvisor_shim=$cache/gvisor-shim-20250205-2
 	[ ! -e "$gvisor_shim/done" ] || return 0
-	command -v go >/dev/null || { echo "# Go is missing: it builds gVisor's shim" >&2; return 1; }
+	go_find || return 1
 	rm -rf "$gvisor_shim" && mkdir -p "$gvisor_shim"
 	cp "$here/shim-mod/go.mod" "$here/shim-mod/go.sum" "$gvisor_shim/"
 	(

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
@@ -479,15 +480,46 @@ static bool may_be_named(const struct spawner *s)
 	return false;
 }
 
+/*
+ * To find one the kernel goes through all children, which are a thousand on a full node: not for
+ * nothing.  SIGCHLD is blocked, so that one stays pending until it is asked for; children of a
+ * process belong to all its spawners.
+ */
+static bool deaths_look;	/* a zombie may be there */
+
+static sigset_t deaths_set(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	return set;
+}
+
+static void deaths_begin(void)
+{
+	sigset_t set = deaths_set();
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	deaths_look = true;
+}
+
+static bool deaths_came(void)
+{
+	sigset_t set = deaths_set();
+	return sigtimedwait(&set, NULL, &(struct timespec){ 0 }) == SIGCHLD;
+}
+
 static void handle_sweep(struct loop_timer *t)
 {
 	struct spawner *s = t->data;
 	if (list_empty(&s->started))
 		sweep_every(s, SWEEP_MS);
-	for (;;) {
+	deaths_look |= deaths_came();
+	while (deaths_look) {
 		siginfo_t si = { 0 };
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || !si.si_pid)
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || !si.si_pid) {
+			deaths_look = false;
 			return;
+		}
 		if (loop_knows_child(s->loop, si.si_pid))
 			return;	/* its own watcher comes next */
 		if (s->stranger != si.si_pid) {
@@ -522,6 +554,7 @@ struct spawner *spawner_new(struct loop *l, struct pool *p, unsigned limit, cons
 	s->loop = l;
 	s->pool = p;
 	s->limit = limit;
+	deaths_begin();
 	child_ground_init(&s->ground, home_procs, n_home_procs);
 	list_init(&s->queue);
 	list_init(&s->started);

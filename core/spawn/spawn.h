@@ -27,6 +27,8 @@ struct spawner;
 struct spawn;
 
 /*
+ * SIGCHLD is blocked from here on, and waited for by nobody else.
+ *
  * home_procs: fds of the cgroup.procs files (one a hierarchy) that a child moves to which must not
  * end with the core; borrowed for the spawner's life.  All others are born in the core's own
  * cgroup and stay there: a move takes a grace period of RCU, milliseconds in which the core would

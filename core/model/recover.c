@@ -1,7 +1,7 @@
 /*
  * A new core takes up what the last one left:
  *
- *	load      records; one whose loading has killed the core twice is set aside
+ *	load      records; one that keeps killing the core is set aside (suspects.h)
  *	adopt     pidfds, pipes and namespaces, by their keys, from the keeper
  *	ask       the engines, what they still have: first of sandboxes, then of containers
  *	unwind    operations under way: what makes is undone, what takes down is begun again; the
@@ -28,12 +28,11 @@
 #include "core/image/image.h"
 #include "core/keep/keep.h"
 #include "core/model/model_int.h"
+#include "core/model/suspects.h"
 #include "core/plug/net.h"
 #include "core/plug/plug.h"
 #include "core/sandboxfs/sandboxfs.h"
 #include "core/store/store.h"
-
-enum { TRIES_MAX = 2 };
 
 struct recovery {
 	struct model *m;
@@ -44,8 +43,7 @@ struct recovery {
 	int phase;
 	struct list pods, containers;	/* struct loaded */
 	struct list gone;		/* struct pending: sandboxes that engines know no more */
-	char suspect[65];		/* whose loading killed the last core */
-	int suspect_tries;
+	struct suspects *suspects;
 };
 
 struct pending {
@@ -59,39 +57,6 @@ struct pending {
 };
 
 static void one_over(struct recovery *r);
-
-/* -- suspects -- */
-
-static char *suspect_path(struct recovery *r)
-{
-	return pool_printf(r->pool, "%s/recovering", r->m->g.config->state);
-}
-
-static void read_suspect(struct recovery *r)
-{
-	struct buf b = { 0 };
-	struct err e = { 0 };
-	if (file_read(AT_FDCWD, suspect_path(r), 256, &b, &e) == 0 &&
-	    sscanf(b.data, "%64s %d", r->suspect, &r->suspect_tries) != 2)
-		r->suspect_tries = 0;
-	buf_free(&b);
-}
-
-/* Returns true if this record may be loaded. */
-static bool trust(struct recovery *r, enum store_kind kind, const char *id)
-{
-	struct err e = { 0 };
-	int tries = strcmp(id, r->suspect) ? 0 : r->suspect_tries;
-	if (tries >= TRIES_MAX) {
-		log_error("set a record aside that has killed the core", "id", id);
-		store_set_aside(r->m->g.store, kind, id, &e);
-		return false;
-	}
-	char text[80];
-	int n = snprintf(text, sizeof(text), "%s %d", id, tries + 1);
-	file_replace(AT_FDCWD, suspect_path(r), text, (size_t)n, 0600, &e);
-	return true;
-}
 
 /* -- adopt -- */
 
@@ -194,19 +159,19 @@ static void await(struct recovery *r, struct op *op)
 	op_join(op, &pd->end, handle_pending, NULL);
 }
 
-static void unwind_pod(struct recovery *r, struct pod *p, const struct record_op *op)
+/* makes: it is undone, and the socket waits for that.  NULL: nothing to be done. */
+static struct op *take_up_pod(struct pod *p, const struct record_op *op, bool *makes)
 {
-	if (!op->op)
-		return;
+	*makes = !strcmp(op->op, run_pod_table.name);
 	log_info("taking up an operation", "op", op->op, "step", op->step, "pod", p->id);
-	if (!strcmp(op->op, run_pod_table.name))
-		await(r, run_pod_unwind(p, op->step));
-	else if (!strcmp(op->op, remove_pod_table.name))
-		remove_pod_begin(p);
-	else if (!strcmp(op->op, stop_pod_table.name))
-		stop_pod_begin(p);
-	else
-		log_warn("an operation of this name is not known", "op", op->op, "pod", p->id);
+	if (*makes)
+		return run_pod_unwind(p, op->step);
+	if (!strcmp(op->op, remove_pod_table.name))
+		return remove_pod_begin(p);
+	if (!strcmp(op->op, stop_pod_table.name))
+		return stop_pod_begin(p);
+	log_warn("an operation of this name is not known", "op", op->op, "pod", p->id);
+	return NULL;
 }
 
 /* Does the engine have it still?  A start that was cut short may have been done or not. */
@@ -279,17 +244,16 @@ static void ask_engine_sandbox(struct recovery *r, struct pod *p)
 	buf_free(&state);
 }
 
-static void unwind_container(struct recovery *r, struct container *c, const struct record_op *op)
+static struct op *take_up_container(struct container *c, const struct record_op *op, bool *makes)
 {
-	if (!op->op)
-		return;
+	*makes = !strcmp(op->op, create_table.name);
 	log_info("taking up an operation", "op", op->op, "step", op->step, "ctr", c->id);
-	if (!strcmp(op->op, create_table.name))
-		await(r, create_unwind(c, op->step));
-	else if (!strcmp(op->op, remove_table.name))
-		remove_begin(c);
-	else
-		record_note_container(c);	/* a start, stop or update: its caller asks again */
+	if (*makes)
+		return create_unwind(c, op->step);
+	if (!strcmp(op->op, remove_table.name))
+		return remove_begin(c);
+	record_note_container(c);	/* a start, stop or update: its caller asks again */
+	return NULL;
 }
 
 /* -- load -- */
@@ -323,8 +287,12 @@ static void load_one(struct recovery *r, enum store_kind kind, const char *id, s
 {
 	struct err e = { 0 };
 	struct loaded *l = pool_new_struct(r->pool, struct loaded);
-	if (!is_begun(r, kind, id) || !trust(r, kind, id))
+	if (!is_begun(r, kind, id))
 		return;
+	if (!suspects_trust(r->suspects, id)) {
+		store_set_aside(r->m->g.store, kind, id, &e);
+		return;
+	}
 	int ret = kind == STORE_POD ? record_load_pod(r->m, id, &l->pod, &l->op, &e) :
 				      record_load_container(r->m, id, &l->container, &l->op, &e);
 	if (ret < 0) {
@@ -511,13 +479,94 @@ static void bury_sandboxes(struct recovery *r)
 		model_sandbox_gone(r->m, pd->pod->id, pd->why);
 }
 
+/* What is under way of the operations taken up; longer than the recovery, which leaves removals to
+ * themselves. */
+struct unwinding {
+	struct recovery *r;
+	struct suspects *suspects;
+	struct pool *pool;
+	struct loop *loop;
+	unsigned left;
+	struct list todo;		/* struct loaded: those whose turn comes when the last has ended */
+	bool one_by_one;
+};
+
+struct unwound {
+	struct op_waiter end;
+	struct unwinding *u;
+};
+
+static void take_up(struct unwinding *u);
+
+static void unwinding_over(struct unwinding *u)
+{
+	suspects_unwound(u->suspects);
+	loop_destroy_later(u->loop, u->pool);
+}
+
+static void handle_unwound(struct op_waiter *w, int ret, const struct err *e)
+{
+	struct unwinding *u = container_of(w, struct unwound, end)->u;
+	if (u->one_by_one) {
+		take_up(u);
+		one_over(u->r);
+	}
+	if (!--u->left)
+		unwinding_over(u);
+}
+
+static void take_up_one(struct unwinding *u, struct loaded *l)
+{
+	bool makes;
+	if (u->one_by_one)
+		suspects_unwinding(u->suspects, l->pod ? l->pod->id : l->container->id);
+	struct op *op = l->pod ? take_up_pod(l->pod, &l->op, &makes) : take_up_container(l->container, &l->op, &makes);
+	if (!op)
+		return;
+	struct unwound *w = pool_new_struct(op->pool, struct unwound);
+	w->u = u;
+	u->left++;
+	op_join(op, &w->end, handle_unwound, NULL);
+	if (u->one_by_one)
+		u->r->left++;
+	else if (makes)
+		await(u->r, op);
+}
+
+static void take_up(struct unwinding *u)
+{
+	struct list *at;
+	unsigned before = u->left;
+	while ((!u->one_by_one || u->left == before) && (at = list_pop(&u->todo)))
+		take_up_one(u, container_of(at, struct loaded, link));
+}
+
+/* Nobody asks for the others any more. */
+static void collect(struct unwinding *u, struct list *all)
+{
+	struct list *at;
+	while ((at = list_pop(all)))
+		if (container_of(at, struct loaded, link)->op.op)
+			list_append(&u->todo, at);
+}
+
 static void unwind(struct recovery *r)
 {
-	struct loaded *l;
-	list_for_each(l, &r->containers, link)
-		unwind_container(r, l->container, &l->op);
-	list_for_each(l, &r->pods, link)
-		unwind_pod(r, l->pod, &l->op);
+	struct pool *pool = pool_new(r->m->pool, "unwinding");
+	struct unwinding *u = pool_new_struct(pool, struct unwinding);
+	*u = (struct unwinding){ .r = r, .pool = pool, .loop = r->m->g.loop, .left = 1 };
+	u->suspects = suspects_read(pool, r->m->g.config->state);
+	u->one_by_one = suspects_one_by_one(u->suspects);
+	list_init(&u->todo);
+	collect(u, &r->containers);
+	collect(u, &r->pods);
+	if (u->one_by_one)
+		log_warn("operations are taken up one at a time: cores have died of it");
+	else if (!list_empty(&u->todo))
+		suspects_unwinding(u->suspects, NULL);
+	take_up(u);
+	if (!--u->left)
+		unwinding_over(u);
 }
 
 static void finish(struct recovery *r)
@@ -557,8 +606,7 @@ static void handle_settled(void *data)
 	restore_order(r);
 	/* Not before: an exit of nobody's would be told to the keeper as known. */
 	keep_on_exit(r->m->g.keep, handle_keeper_exit, r->m);
-	/* All could be loaded: whatever kills us from here on is no single record's fault. */
-	unlink(suspect_path(r));
+	suspects_loaded(r->suspects);
 	one_over(r);
 }
 
@@ -571,7 +619,7 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	list_init(&r->containers);
 	list_init(&r->gone);
 	m->recovery = r;
-	read_suspect(r);
+	r->suspects = suspects_read(pool, m->g.config->state);
 	kill_execs(m);
 	load_kind(r, STORE_POD, &r->pods);
 	plug_when_settled(m->g.plug, handle_settled, r);

@@ -250,6 +250,35 @@ ok(not os.listdir(f"{d.state}/aside"), "killed in undoing, again and again: no r
 problem = case.check("create", False)
 ok(not problem, "and it is undone in the end", problem)
 
+# But for one that no core survives: at last it is taken up alone, then set aside.
+case = Case("cli")
+case.prepare("create")
+bystander = case.pod, d.started(case.pod, "bystander", "deaf")
+arm("kill create/make created")
+call = case.begin("create")
+deaths = -1		# the one that begins it is no fault of the record
+while deaths < 12:
+    end = time.monotonic() + WAIT
+    while armed() and not os.listdir(f"{d.state}/aside") and time.monotonic() < end:
+        pass	# again: it must find its own fault
+    if armed():
+        os.unlink(d.fault)
+        break
+    deaths += 1
+    arm("kill undo create/hold image")
+try:
+    call.answer()
+except Failure:
+    pass
+until(d.answers, "a core that answers")
+aside = os.listdir(f"{d.state}/aside")
+ok(len(aside) == 1 and deaths == 5, "killed in undoing by each core: the record is set aside", (deaths, aside))
+ok(d.ctr(bystander[1])["state"] == "CONTAINER_RUNNING", "what is beside it runs on")
+ok(not os.path.exists(f"{d.state}/unwinding"), "and nobody is under suspicion any more")
+for name in aside:
+    shutil.rmtree(f"{d.state}/aside/{name}")
+d.call("RemovePodSandbox", {"pod_sandbox_id": case.pod})
+
 now = look()
 ok(now == was, "the others are as they were", (was, now))
 

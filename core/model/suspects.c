@@ -1,0 +1,93 @@
+/* One file for each of the two phases, "ID DEATHS": see the header. */
+#include "core/model/suspects.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/err.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+
+enum { TRIES_MAX = 2, TRIES_TOGETHER_MAX = 3, ID_MAX = 64 };
+
+/* Stands for all at once. */
+#define TOGETHER "-"
+
+struct note {
+	const char *path;
+	char id[ID_MAX + 1];		/* whom the last core died over */
+	int tries;
+};
+
+struct suspects {
+	struct note load, unwind;
+};
+
+static void note_read(struct note *n, struct pool *p, const char *dir, const char *name)
+{
+	struct buf b = { 0 };
+	struct err e = { 0 };
+	n->path = pool_printf(p, "%s/%s", dir, name);
+	if (file_read(AT_FDCWD, n->path, 256, &b, &e) == 0 &&
+	    sscanf(b.data, "%64s %d", n->id, &n->tries) != 2)
+		*n = (struct note){ .path = n->path };
+	buf_free(&b);
+}
+
+static int tries_of(const struct note *n, const char *id)
+{
+	return strcmp(id, n->id) ? 0 : n->tries;
+}
+
+static void note_write(const struct note *n, const char *id)
+{
+	char text[ID_MAX + 16];
+	struct err e = { 0 };
+	int len = snprintf(text, sizeof(text), "%s %d", id, tries_of(n, id) + 1);
+	if (file_replace(AT_FDCWD, n->path, text, (size_t)len, 0600, &e) < 0)
+		log_warn("no note of what may kill the core", "id", id, "error", err_text(&e));
+}
+
+struct suspects *suspects_read(struct pool *p, const char *state_dir)
+{
+	struct suspects *s = pool_new_struct(p, struct suspects);
+	note_read(&s->load, p, state_dir, "recovering");
+	note_read(&s->unwind, p, state_dir, "unwinding");
+	return s;
+}
+
+bool suspects_trust(struct suspects *s, const char *id)
+{
+	bool unwinding = tries_of(&s->unwind, id) >= TRIES_MAX;
+	if (unwinding || tries_of(&s->load, id) >= TRIES_MAX) {
+		log_error("set a record aside that has killed the core", "id", id, "in",
+			  unwinding ? "an operation of it that was taken up" : "loading it");
+		return false;
+	}
+	note_write(&s->load, id);
+	return true;
+}
+
+void suspects_loaded(struct suspects *s)
+{
+	unlink(s->load.path);
+}
+
+bool suspects_one_by_one(const struct suspects *s)
+{
+	return s->unwind.id[0] && (strcmp(s->unwind.id, TOGETHER) || s->unwind.tries >= TRIES_TOGETHER_MAX);
+}
+
+void suspects_unwinding(struct suspects *s, const char *id)
+{
+	note_write(&s->unwind, id ? id : TOGETHER);
+}
+
+void suspects_unwound(struct suspects *s)
+{
+	unlink(s->unwind.path);
+}

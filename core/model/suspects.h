@@ -1,0 +1,27 @@
+#pragma once
+/*
+ * Which record has killed the core?  Before it touches one, a starting core notes its id on disk, and
+ * the next core finds there what the last one died over.
+ *
+ *	loading		one at a time: a record that two cores have died over is set aside
+ *	unwinding	all at once, which blames nobody; but when three cores have died of it, one
+ *			at a time, and here too two deaths are enough
+ */
+#include <stdbool.h>
+
+struct pool;
+struct suspects;
+
+/* What earlier cores have left in the state directory.  p: at least as long as the unwinding. */
+struct suspects *suspects_read(struct pool *p, const char *state_dir);
+/* Notes that id is to be loaded.  false: it has killed too often. */
+bool suspects_trust(struct suspects *s, const char *id);
+/* All are loaded. */
+void suspects_loaded(struct suspects *s);
+
+/* Must operations be taken up one at a time? */
+bool suspects_one_by_one(const struct suspects *s);
+/* Notes that the operation of id is taken up now; NULL: all are. */
+void suspects_unwinding(struct suspects *s, const char *id);
+/* All have ended. */
+void suspects_unwound(struct suspects *s);

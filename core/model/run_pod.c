@@ -20,6 +20,8 @@
 #include "core/sandboxfs/sandboxfs.h"
 #include "core/store/store.h"
 
+enum { CROWD = 250 };
+
 static bool own_net(const struct pod *p)
 {
 	struct oci_ns ns;
@@ -99,6 +101,7 @@ struct sandbox_ns pod_wanted_ns(struct pool *pool, const struct pod *p)
 	bool uts = ns.uts != OCI_NS_NODE, ipc = ns.ipc != OCI_NS_NODE;
 	return (struct sandbox_ns){
 		.pin = p->netns_pin,
+		.crowded = p->model->pods.len > CROWD,
 		.ipc = ipc,
 		.shm = ipc,
 		.uts = uts,

@@ -193,6 +193,8 @@ struct spawn *sandboxfs_make_ns(struct sandboxfs *fs, struct pool *p, const stru
 		add_option(w, "--net", ns->pin);
 	else if (ns->counters)
 		add_option(w, "--counters", ns->counters);
+	if (ns->crowded)
+		add_arg(w, "--crowded");
 	if (ns->ipc)
 		add_arg(w, "--ipc");
 	if (ns->uts)

@@ -46,6 +46,7 @@ struct sandbox_ns {
 	bool ipc, uts;			/* a namespace of its own; false: the host's */
 	bool shm;			/* a /dev/shm tmpfs */
 	uint64_t shm_size;		/* 0: 64 MiB */
+	bool crowded;			/* the node has hundreds of network namespaces */
 	const char *hostname;		/* needs uts; NULL: as the host's */
 	const char *const *sysctls;	/* key, value, ... NULL; may be NULL */
 	/* All but the host's namespaces belong to a user namespace with this map; NULL: the host's. */

@@ -86,13 +86,18 @@ int sysctl_check(const char *key, bool ipc, bool uts, bool net, struct err *e)
 	return 0;
 }
 
-int sysctl_write(const char *key, const char *value, struct err *e)
+int sysctl_write_at(int proc_sys, const char *key, const char *value, struct err *e)
 {
 	char path[SYSCTL_NAME_MAX];
 	if (to_path(key, path) < 0)
 		return err_set(e, EINVAL, "sysctl \"%s\": not a name", key);
+	return err_wrap(e, file_poke(proc_sys, path, value, e), "sysctl %s", key);
+}
+
+int sysctl_write(const char *key, const char *value, struct err *e)
+{
 	auto_close int dir = open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return err_sys(e, "open /proc/sys");
-	return err_wrap(e, file_poke(dir, path, value, e), "sysctl %s", key);
+	return sysctl_write_at(dir, key, value, e);
 }

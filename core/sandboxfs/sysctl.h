@@ -18,3 +18,5 @@ enum sysctl_kind sysctl_kind(const char *key);
 int sysctl_check(const char *key, bool ipc, bool uts, bool net, struct err *e);
 /* Write it, in the namespaces of the caller. */
 int sysctl_write(const char *key, const char *value, struct err *e);
+/* The same with /proc/sys already open, or that of another procfs. */
+int sysctl_write_at(int proc_sys, const char *key, const char *value, struct err *e);

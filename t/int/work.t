@@ -251,6 +251,14 @@ got = inside_pod("hostname; cat /proc/sys/kernel/domainname /proc/sys/net/ipv4/i
                  "cat /proc/sys/net/ipv4/ping_group_range").split()
 ok(got == ["pod-1", "dom", "1", "1", "0", "0", "2147483647"], "hostname, sysctls and defaults are in force", got)
 ok("LOOPBACK,UP" in inside_pod("ip link show lo"), "lo is up")
+for name, before in ("a procfs of its own", []), ("without fsopen", ["fsopen:error=ENOSYS"]):
+    pods, crowd = f"{NETNS}/t-crowd", ["ns", "--crowded", "--net", f"{NETNS}/t-crowd"]
+    r, more = failing(before, *crowd, reply=True) if before else work(*crowd, reply=True)
+    got = subprocess.run(["nsenter", f"--net={pods}", "cat", "/proc/sys/net/ipv4/ping_group_range"], capture_output=True, text=True).stdout.split()
+    ok(r.returncode == 0 and got == ["0", "2147483647"], f"in a crowd: {name}", (r.stderr, got))
+    for fd in more.values():
+        os.close(fd)
+    work("unpin", pods)
 ok(pin not in points(enter(ns).stdout), "the pin is not in the template")
 r = enter(ns, "--fdmount", fds["s"], f"{STATE}/mnt/shm", program=(
     "/bin/sh", "-c", f"echo hi > {STATE}/mnt/shm/x; stat -f -c '%T %b %S' {STATE}/mnt/shm; stat -c %a {STATE}/mnt/shm; "

@@ -2,7 +2,7 @@
 # The daemon's names all begin with $name, so that several live on one host.
 here=$PWD	# the test has gone to its own folder
 top=$(cd ../.. && pwd)
-build=$top/build
+build=$top/${BUILD:-build}
 name=ct$$
 work=$(mktemp -d "/tmp/crisp-$name.XXXX")
 state=/run/crisp-$name

@@ -237,7 +237,7 @@ static inline bool bench_idle(void)
 {
 	struct loop_timer *t = pool_new_struct(bench.pool, struct loop_timer);
 	loop_timer_start(t, bench.loop, bench.pool, 5, 5, bench_tick, NULL);
-	for (int i = 0; i < 1000 && spawner_running(bench.spawner) + spawner_waiting(bench.spawner);
+	for (int i = 0; i < 10000 && spawner_running(bench.spawner) + spawner_waiting(bench.spawner);
 	     i++)
 		loop_run(bench.loop);
 	loop_timer_stop(t);

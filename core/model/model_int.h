@@ -107,6 +107,12 @@ void step_wake(struct op *op, int ret, const struct err *e);
 /* The callback of a crisp-work run that has no result but success. */
 void step_work_done(void *data, int ret, const struct err *e);
 
+/* For the callback of a step: removes the cgroup that an engine has had processes in, kills what is
+ * left there, and calls done, which wakes the op; after 2 s it stays, with a warning.  path: as long
+ * as op. */
+struct cgroups;
+void remove_leaf_cgroup(struct op *op, struct cgroups *cg, const char *path, void (*done)(struct op *op));
+
 /* Rows of several pod tables (pod_cgroup.c, run_pod.c, pause.c). */
 int step_make_cgroup(struct op *op);
 int step_remove_cgroup(struct op *op);

@@ -181,6 +181,16 @@ int step_kill_pause(struct op *op)
 	return OP_WAIT;
 }
 
+static void deleted(struct op *op)
+{
+	struct pod *p = op->data;
+	char key[KEEP_KEY_MAX + 1];
+	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
+	keep_drop(p->model->g.keep, key);
+	p->pause_made = false;
+	op_wake(op, 0);
+}
+
 static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct op *op = data;
@@ -188,14 +198,7 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	/* It is dead; what the engine still knows of it must not keep the pod from going. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete the pause container", "pod", p->id, "error", err_text(e));
-	char key[KEEP_KEY_MAX + 1];
-	struct err ce = { 0 };
-	if (cgroup_remove_made(p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), NULL, &ce) < 0)
-		log_warn("a cgroup stays", "pod", p->id, "error", err_text(&ce));
-	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
-	keep_drop(p->model->g.keep, key);
-	p->pause_made = false;
-	op_wake(op, 0);
+	remove_leaf_cgroup(op, p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), deleted);
 }
 
 int step_delete_pause(struct op *op)

@@ -117,22 +117,25 @@ int step_create_sandbox(struct op *op)
 	return step_engine(op, plug_sandbox_create(p->handler, &args, pod_create_timeout_ms(p), handle_created, op));
 }
 
+static void deleted(struct op *op)
+{
+	struct pod *p = op->data;
+	p->sandbox_made = false;
+	p->sandbox_pid = 0;
+	containers_gone(p);
+	op_wake(op, 0);
+}
+
 static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct op *op = data;
 	struct pod *p = op->data;
-	struct err ce = { 0 };
-	if (ret == -ENOENT)
-		ret = 0;
-	if (ret == 0 && wants_bundle(p) &&
-	    cgroup_remove_made(p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), NULL, &ce) < 0)
-		log_warn("a cgroup stays", "pod", p->id, "error", err_text(&ce));
-	if (ret == 0) {
-		p->sandbox_made = false;
-		p->sandbox_pid = 0;
-		containers_gone(p);
-	}
-	step_wake(op, ret, e);
+	if (ret < 0 && ret != -ENOENT)
+		step_wake(op, ret, e);
+	else if (wants_bundle(p))
+		remove_leaf_cgroup(op, p->model->g.cgroups, pod_cgroup_leaf(op->pool, p), deleted);
+	else
+		deleted(op);
 }
 
 int step_delete_sandbox(struct op *op)

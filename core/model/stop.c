@@ -12,7 +12,7 @@
 #include "core/plug/plug.h"
 #include "core/store/store.h"
 
-enum { DEATH_TIMEOUT_MS = 100000, UNDO_DEATH_MS = 10000, CGROUP_TRIES = 100, CGROUP_RETRY_MS = 20 };
+enum { DEATH_TIMEOUT_MS = 100000, UNDO_DEATH_MS = 10000 };
 
 struct stop {
 	struct op op;
@@ -102,34 +102,9 @@ static int wait_death(struct op *op)
 	return OP_WAIT;
 }
 
-/* The cgroup goes when the last process in it has been reaped: one that was killed may take a
- * moment to die, and so may what a killed engine had begun. */
-struct last_cgroup {
-	struct loop_timer timer;
-	struct op *op;
-	unsigned tries;
-};
-
-static void remove_last_cgroup(struct last_cgroup *l);
-
-static void handle_cgroup_again(struct loop_timer *t)
+static void deleted(struct op *op)
 {
-	remove_last_cgroup(t->data);
-}
-
-static void remove_last_cgroup(struct last_cgroup *l)
-{
-	struct op *op = l->op;
 	struct container *c = op->data;
-	struct err e = { 0 };
-	int ret = cgroup_remove_made(c->model->g.cgroups, c->cgroup, NULL, &e);
-	if (ret == -EBUSY && l->tries++ < CGROUP_TRIES) {
-		cgroup_kill(c->model->g.cgroups, c->cgroup, SIGKILL);
-		loop_timer_start(&l->timer, op->loop, op->pool, CGROUP_RETRY_MS, 0, handle_cgroup_again, l);
-		return;
-	}
-	if (ret < 0)
-		log_warn("a cgroup stays", "ctr", c->id, "error", err_text(&e));
 	c->made = false;
 	op_wake(op, 0);
 }
@@ -141,10 +116,7 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 	/* Its processes are gone; what the engine still believes must not keep the container. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete a container", "ctr", c->id, "error", err_text(e));
-	struct last_cgroup *l = pool_new_struct(op->pool, struct last_cgroup);
-	l->op = op;
-	op->abort_wait = NULL;	/* the engine's call is over */
-	remove_last_cgroup(l);
+	remove_leaf_cgroup(op, c->model->g.cgroups, c->cgroup, deleted);
 }
 
 static int engine_delete(struct op *op)

@@ -340,7 +340,7 @@ class Kubelet:
         if self.process.poll() is not None:
             raise AssertionError("the kubelet has left:\n" + last_words("kubelet", 5))
         try:
-            return fetch("http://127.0.0.1:10248/healthz") == b"ok"
+            return fetch("http://127.0.0.1:10248/healthz") == b"ok" and self.get("pods")	# which it answers later
         except OSError:
             return False
 

@@ -202,6 +202,11 @@ void sock_stop(struct sock *s)
 
 void sock_add(struct sock *s, const void *bytes, size_t n)
 {
+	/* For a peer that never takes all of it: what was sent goes once it is the larger part. */
+	if (s->sent > sock_queued(s)) {
+		buf_consume(&s->out, s->sent);
+		s->sent = 0;
+	}
 	buf_add(&s->out, bytes, n);
 }
 

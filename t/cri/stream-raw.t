@@ -171,14 +171,15 @@ try:
 except TimeoutError:
     pass
 ok(sent < 16 << 20, f"a process that doesn't read stops its client, after {sent} bytes")
-ok(rss(core) - was < 8192, f"the core has grown by {rss(core) - was} kB, not by what both had to say")
+SANITIZED = "asan" in BUILD     # its heap keeps what was freed: no measure
+ok(SANITIZED or rss(core) - was < 8192, f"the core has grown by {rss(core) - was} kB, not by what both had to say")
 attached = spdy(url("Attach", container_id=ids["fast"], stdout=True), "error", "stdout")
 log = json.loads(ctl("inspect", "fast/fast"))["status"]["logPath"]
 at = os.path.getsize(log)
 ok(until(lambda: os.path.getsize(log) > at + (48 << 20), 60), "an attached client that doesn't read holds up neither container nor log")
-ok(until(lambda: rss(core) - was < 24 << 10), f"and is cut off: the core has {rss(core) - was} kB more")
 said = frames(rest(attached))
-ok(b"too slowly" in said.get(1, b""), "it is told why", said.get(1))
+ok(b"too slowly" in said.get(1, b""), "it is cut off and told why", said.get(1))
+ok(SANITIZED or until(lambda: rss(core) - was < 24 << 10), f"the core has {rss(core) - was} kB more")
 
 # -- who goes away --
 def runs(word):

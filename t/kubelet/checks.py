@@ -42,7 +42,8 @@ def ended(k, name, seconds=120):
 
 
 def exit_of(k, name, container="main"):
-    return states(k, name)[container]["state"].get("terminated") or {}
+    """{} while it runs, and until a kubelet that has just begun has looked."""
+    return states(k, name).get(container, {}).get("state", {}).get("terminated") or {}
 
 
 def exited(k, name, container="main", seconds=60):

@@ -1,6 +1,9 @@
 #!/usr/bin/perl
 # run.pl SUITE...: run test programs and count their points.
 #
+# Unit tests and those on fake plugins mostly wait: two run at a time.  Real engines have the host
+# to themselves.
+#
 # A SUITE is VARIANT:FILE, run with BUILD=<the variant's folder>.  Prints what fails, and at the
 # end one line, "N passed, M failed", where a program that dies, hangs or breaks its own plan
 # is one more failed point.  Skipped points are neither.
@@ -25,6 +28,8 @@ my $harness = TAP::Harness->new({
 	comments => 1,
 	timer => 1,
 	color => 0,
+	jobs => 2,
+	rules => { seq => [{ par => ['*:build*/t/unit/*', '*:t/int/*', '*:tools/*'] }, { seq => '**' }] },
 });
 my $all = $harness->runtests(@ARGV);
 

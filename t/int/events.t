@@ -151,7 +151,8 @@ memory = lambda: int(next(l for l in open(f"/proc/{d.core()}/status") if l.start
 churn(60, 100)				# 14 MB
 lost = d.run("stays", annotations=FAT)
 d.call("StopPodSandbox", {"pod_sandbox_id": kept[2]})
-ok(memory() < 64 << 10, "the core's memory is bounded meanwhile", memory())
+SANITIZED = "asan" in os.environ.get("BUILD", "")	# its heap keeps what was freed
+ok(memory() < (256 if SANITIZED else 64) << 10, "the core's memory is bounded meanwhile", memory())
 events = []
 while e := s.next(3):
     events.append(e)

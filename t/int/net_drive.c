@@ -14,6 +14,7 @@
  * "ready", "unready REASON".
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
 {
 	if (argc != 5)
 		return 2;
+	signal(SIGPIPE, SIG_IGN);	/* as the core: a worker may be killed before it has read */
 	root = pool_new(NULL, "root");
 	loop = loop_new(root);
 	struct spawner *s = spawner_new(loop, root, 4, NULL, 0);

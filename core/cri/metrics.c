@@ -169,7 +169,8 @@ static void put_more(struct sink *s, enum metric what, bool known, uint64_t valu
 	m->n_label_values = LABELS_BASE + more_of(d);
 	m->label_values = pool_alloc(s->pool, m->n_label_values * sizeof(*m->label_values));
 	memcpy(m->label_values, s->base, sizeof(s->base));
-	memcpy(m->label_values + LABELS_BASE, more, more_of(d) * sizeof(*more));
+	for (size_t i = 0; i < more_of(d); i++)
+		m->label_values[LABELS_BASE + i] = (char *)(uintptr_t)more[i];
 	s->list[s->n++] = m;
 }
 

@@ -91,9 +91,21 @@ def try_probes():
         node.down(p)
 
 
+def run(name, handler):
+    """As a kubelet: again while the handler is not ready, which it is again within seconds of being mended."""
+    def attempt():
+        try:
+            return node.run(name, handler)
+        except grpc.RpcError as e:
+            if e.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+            return None
+    return until(attempt, "a handler that is ready again")
+
+
 def try_create(kind):
     b, name = broken["create"], f"create-{kind}"
-    pod = node.run(name, b.handler)
+    pod = run(name, b.handler)
     b.be(kind)
     got = node.refused("CreateContainer", **node.create_request(pod, "c", "sleep", "1000"))
     ok(says(got, kind, "create"), f"create, {kind}: the caller is told", got)
@@ -106,7 +118,7 @@ def try_create(kind):
 
 def try_start(kind):
     b = broken["start"]
-    pod = node.run(f"start-{kind}", b.handler)
+    pod = run(f"start-{kind}", b.handler)
     ctr = node.create(pod, "c", "sleep", "1000")
     pid = node.pid(ctr)
     b.be(kind)
@@ -128,7 +140,7 @@ def try_start(kind):
 
 def try_exec(kind):
     b = broken["exec"]
-    pod = node.run(f"exec-{kind}", b.handler)
+    pod = run(f"exec-{kind}", b.handler)
     ctr = node.started(pod, "c", "sleep", "1000")
     b.be(kind)
     got = node.refused("ExecSync", container_id=ctr, cmd=["true"], timeout=20)
@@ -141,7 +153,7 @@ def try_exec(kind):
 
 def try_update(kind):
     b = broken["update"]
-    pod = node.run(f"update-{kind}", b.handler)
+    pod = run(f"update-{kind}", b.handler)
     ctr = node.started(pod, "c", "sleep", "1000")
     node.call("UpdateContainerResources", container_id=ctr, linux={"cpu_shares": 512})
     b.be(kind)
@@ -159,7 +171,7 @@ def try_update(kind):
 
 def try_delete(kind):
     b = broken["delete"]
-    pod = node.run(f"delete-{kind}", b.handler)
+    pod = run(f"delete-{kind}", b.handler)
     ctr = node.started(pod, "c", "sleep", "1000")
     pid = node.pid(ctr)
     b.be(kind)
@@ -183,7 +195,7 @@ def answered_in_time(call):
 
 def try_hangs():
     """All at once: first callers that don't wait that long, then the daemon's own deadline of a minute."""
-    pods = {op: node.run(f"hang-{op}", b.handler) for op, b in broken.items()}
+    pods = {op: run(f"hang-{op}", b.handler) for op, b in broken.items()}
     ctrs = {op: node.started(pods[op], "c", "sleep", "1000") for op in ("exec", "update", "delete")}
     ctrs["start"] = node.create(pods["start"], "c", "sleep", "1000")
     for b in broken.values():
@@ -231,7 +243,7 @@ def try_hangs():
 node.start().load()
 try_probes()
 for b in broken.values():
-    pod = node.run("warm", b.handler)
+    pod = run("warm", b.handler)
     node.started(pod, "c", "sleep", "1000")
     node.down(pod)
 ok(node.snapshot() == "", "crispd runs")

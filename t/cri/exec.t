@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # What a command in a container has started ends with it: when its time is over, and when the core dies.
 import sys
 sys.dont_write_bytecode = True

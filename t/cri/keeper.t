@@ -48,7 +48,7 @@ end_count("stay")
 ok(exited("stay") == (42, "Error") and whole(lines("stay")), "exit code and lines are right", status("stay"))
 
 ctl("rm", "-fa")
-ok(os.listdir(f"{T}/netns") == [] and len(os.listdir(f"/proc/{keeper_pid}/fd")) <= 9, "nothing is left in the keeper",
+ok(os.listdir(f"{T}/netns") == [] and len(os.listdir(f"/proc/{keeper_pid}/fd")) <= 10, "nothing is left in the keeper",
    [os.readlink(f"/proc/{keeper_pid}/fd/{f}") for f in os.listdir(f"/proc/{keeper_pid}/fd")])
 ok(stop(keeper_pid) and keepers() == [], "the end")
 done()

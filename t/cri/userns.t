@@ -195,9 +195,11 @@ for engine in "crun", "runc":
 # A core that dies, and a keeper with it: the namespaces are found again.
 def kill_both():
     node.keeper.send_signal(signal.SIGSTOP)
-    for pid in node.core(), node.keeper.pid:
+    core = node.core()
+    for pid in core, node.keeper.pid:
         os.kill(pid, signal.SIGKILL)
     node.keeper.wait()
+    until(lambda: not os.path.exists(f"/proc/{core}"), "the core's end, and with it its lock's")
     node.start()
     node.here.channel = None	# the old one would find the old core dead
 

@@ -163,6 +163,15 @@ static void hold_client(struct forward *f)
 	wire_hold(f->wire, full);
 }
 
+/* After anything that came or went: push what waits, and see who has to wait. */
+static void go_on(struct pair *p)
+{
+	struct forward *f = p->in;
+	if (p->fd >= 0 && push(p))
+		watch(p);
+	hold_client(f);
+}
+
 static void handle_io(struct loop_io *io, int events)
 {
 	struct pair *p = io->data;
@@ -171,9 +180,7 @@ static void handle_io(struct loop_io *io, int events)
 		pull(p);
 	if (!f->held && wire_queued(f->wire) > HIGH)
 		hold_pods(f, true);
-	if (push(p))
-		watch(p);
-	hold_client(f);
+	go_on(p);
 }
 
 static void handle_dialled(void *data, int ret, int fd, const struct err *e)
@@ -185,9 +192,7 @@ static void handle_dialled(void *data, int ret, int fd, const struct err *e)
 	}
 	p->fd = fd;
 	loop_io_start(&p->io, p->in->g->loop, p->pool, fd, 0, handle_io, p);
-	if (push(p))
-		watch(p);
-	hold_client(p->in);
+	go_on(p);
 }
 
 static void dial(struct pair *p)
@@ -276,16 +281,14 @@ static void handle_received(struct wire_stream *s, const void *bytes, size_t n)
 	if (!p || s != p->data)
 		return;
 	buf_add(&p->pending, bytes, n);
-	if (p->fd >= 0 && push(p))
-		watch(p);
-	hold_client(forward_of(s->wire));
+	go_on(p);
 }
 
 static void handle_ended(struct wire_stream *s)
 {
 	struct pair *p = s->data;
-	if (p && s == p->data && p->fd >= 0 && push(p))
-		watch(p);
+	if (p && s == p->data)
+		go_on(p);
 }
 
 static void handle_drained(struct wire *w)

@@ -48,6 +48,11 @@ static struct remote *remote_of(const struct wire *w)
 
 /* -- the end -- */
 
+static const char *exit_text(struct pool *p, int exit_code)
+{
+	return pool_printf(p, "command terminated with non-zero exit code: exit status %d", exit_code);
+}
+
 static const char *status_json(struct pool *p, int ret, int exit_code, const struct err *e)
 {
 	struct json_out *o = json_out(p);
@@ -61,8 +66,7 @@ static const char *status_json(struct pool *p, int ret, int exit_code, const str
 		json_member_str(o, "reason", "InternalError");
 		json_member_int(o, "code", 500);
 	} else if (exit_code) {
-		json_member_str(o, "message",
-				pool_printf(p, "command terminated with non-zero exit code: exit status %d", exit_code));
+		json_member_str(o, "message", exit_text(p, exit_code));
 		json_member_str(o, "reason", "NonZeroExitCode");
 		json_key(o, "details");
 		json_object(o);
@@ -83,7 +87,7 @@ static const char *status_text(struct pool *p, int ret, int exit_code, const str
 {
 	if (ret < 0)
 		return err_text(e);
-	return exit_code ? pool_printf(p, "command terminated with non-zero exit code: exit status %d", exit_code) : "";
+	return exit_code ? exit_text(p, exit_code) : "";
 }
 
 static void finish(struct remote *r, int ret, int exit_code, const struct err *e)

@@ -15,7 +15,6 @@ enum { TOKEN_BYTES = 16, LIFE_MS = 60000 };
 struct tickets {
 	struct pool_res res;
 	struct loop *loop;
-	struct pool *pool;
 	struct list all;
 	size_t n;
 };
@@ -53,7 +52,6 @@ struct tickets *tickets_new(struct loop *l, struct pool *p)
 {
 	struct tickets *t = pool_new_struct(p, struct tickets);
 	t->loop = l;
-	t->pool = p;
 	list_init(&t->all);
 	pool_res_add(p, &t->res, release_tickets);
 	return t;

@@ -10,6 +10,7 @@
 set -eu
 cd "$(dirname "$0")"
 here=$PWD
+. ../go.sh
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
 
@@ -37,7 +38,7 @@ make_one() {
 
 for what in "$@"; do
 	[ ! -e "$cache/$what/done" ] || continue
-	command -v go >/dev/null || { echo "# Go is missing: it builds $what" >&2; exit 1; }
+	go_find
 	echo "# building $what, minutes" >&2
 	rm -rf "${cache:?}/$what" && mkdir -p "$cache/$what"
 	( cd "$cache/$what" && make_one "$what" && : > done ) >"$cache/$what.log" 2>&1 ||

@@ -13,6 +13,8 @@ here=$PWD
 . ../go.sh
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
+# shellcheck source=t/go.sh
+. ../go.sh
 
 # build VERSION PROGRAM...: programs of Kubernetes, here
 build() {

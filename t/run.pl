@@ -6,9 +6,11 @@
 #
 # A SUITE is VARIANT:FILE, run with BUILD=<the variant's folder>.  Prints what fails, and at the
 # end one line, "N passed, M failed", where a program that dies, hangs or breaks its own plan
-# is one more failed point.  Skipped points are neither.
+# is one more failed point, and so is one during which a device of the host changed hands.
+# Skipped points are neither.
 use strict;
 use warnings;
+use File::Temp;
 use TAP::Harness;
 
 my %folder = (dev => 'build', asan => 'build-asan');
@@ -31,9 +33,21 @@ my $harness = TAP::Harness->new({
 	jobs => 2,
 	rules => { seq => [{ par => ['*:build*/t/unit/*', '*:t/int/*', '*:tools/*'] }, { seq => '**' }] },
 });
+
+# Every container's output to /dev/null hangs on whose it is: say during which program it went.
+my $devices = File::Temp->new;
+my $taken = 0;
+system('t/leak/leakcheck', 'snapshot', "$devices") == 0 or die "leakcheck\n";
+$harness->callback(after_test => sub {
+	my ($test) = @_;
+	my $leaks = `t/leak/leakcheck compare $devices` or return;
+	print "$test->[0]: $leaks";
+	$taken++;
+	system('t/leak/leakcheck', 'snapshot', "$devices");
+});
 my $all = $harness->runtests(@ARGV);
 
-my ($passed, $failed, $skipped) = (0, 0, 0);
+my ($passed, $failed, $skipped) = (0, $taken, 0);
 for my $parser ($all->parsers($all->descriptions)) {
 	my $bad = $parser->failed;
 	$passed += $parser->passed - $parser->skipped;

@@ -78,7 +78,8 @@ def hierarchy(v2):
 
 def snapshot():
     subprocess.run(["t/leak/leakcheck", "snapshot", f"{top}/snap", "--mark", tag, "--pid", f"core={daemon.pid}",
-                    "--dir", watched, "--netns", tag, "--link", tag, "--cgroup", f"/{tag}", "--nft", tag], check=True)
+                    "--dir", watched, "--netns", tag, "--link", tag, "--cgroup", f"/{tag}", "--nft", tag,
+                    "--device", f"{top}/null"], check=True)
 
 
 def compare(*args):
@@ -114,6 +115,7 @@ try:
     # What was there before is no leak.
     sh(f"nft add table ip {tag}; nft add chain ip {tag} c; nft add rule ip {tag} c tcp dport 1 accept")
     open(f"{watched}/old", "w").close()
+    sh(f"mknod -m 666 {top}/null c 1 3")
     snapshot()
     code, text = compare()
     ok(code == 0 and not text, "nothing has changed, nothing is said", text)
@@ -123,6 +125,9 @@ try:
     plant("fd", lambda: tell("open"), lambda: tell("undo"), "fd: core: /dev/null, 1 more than before")
     plant("pipe", lambda: tell("pipe"), lambda: tell("undo"), "fd: core: pipe, 2 more than before")
     plant("file", f"touch {watched}/new", f"rm {watched}/new", f"file: {watched}/new")
+    plant("device given away", f"chown 1000:1001 {top}/null", f"chown 0:0 {top}/null",
+          f"device: {top}/null is now 1000:1001's, mode 666")
+    plant("device shut", f"chmod 600 {top}/null", f"chmod 666 {top}/null", f"device: {top}/null is now 0:0's, mode 600")
     os.mkdir(f"{watched}/mnt")
     snapshot()
     plant("mount", f"mount -t tmpfs {tag} {watched}/mnt && touch {watched}/mnt/inner", f"umount {watched}/mnt",

@@ -30,7 +30,7 @@ go_fetch() {
 	go_tmp=$(mktemp -d)
 	(
 		cd "$go_tmp" &&
-		go mod download -json "$go_module" >answer &&
+		{ go mod download -json "$go_module" >answer || { cat answer >&2; false; }; } &&
 		{ [ -z "$go_sum" ] || grep -qF "\"$go_sum\"" answer || { echo "$go_module: another sum" >&2; false; }; } &&
 		rm -rf "$go_at" && mkdir -p "$go_at" &&
 		cp -R "$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' answer)/." "$go_at/" &&

@@ -10,7 +10,6 @@
 set -eu
 cd "$(dirname "$0")"
 here=$PWD
-. ../go.sh
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
 # shellcheck source=t/go.sh

@@ -1,7 +1,7 @@
 /*
  * Archetypes sandbox and tty: a pod is a process (crisp-fake box) that runs its containers and is
- * asked over a unix socket, one message each way: fields separated by newlines, the first one a
- * tag.  The sandbox's own news have tag 0: "0\nexit\nID\nEXEC_ID\nWAIT_STATUS\nAT_NS".
+ * asked over a unix socket, one message each way: fields with BOX_SEP between them, the first one a
+ * tag.  The sandbox's own news have tag 0: 0, exit, ID, EXEC_ID, WAIT_STATUS, AT_NS.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "engines/fake/fake.h"
+#include "engines/fake/run.h"
 
-enum { MESSAGE_MAX = 65536, FIELDS_MAX = 8 };
+enum { FIELDS_MAX = 8 };
 
 struct box {
 	struct box *next;
@@ -125,7 +126,7 @@ static void handle_message(struct box *b, char *text)
 	char *field[FIELDS_MAX] = { 0 };
 	size_t n = 0;
 	for (char *at = text; at && n < FIELDS_MAX; n++)
-		field[n] = strsep(&at, "\n");
+		field[n] = strsep(&at, BOX_SEP);
 	unsigned tag = (unsigned)strtoul(field[0], NULL, 10);
 	const struct crisp_host *h = b->inst->host;
 	if (!tag && n >= 6) {
@@ -147,8 +148,8 @@ static void handle_message(struct box *b, char *text)
 static void handle_readable(void *data, uint32_t events)
 {
 	struct box *b = data;
-	static char text[MESSAGE_MAX + 1];
-	ssize_t n = recv(b->fd, text, MESSAGE_MAX, MSG_DONTWAIT);
+	static char text[BOX_MESSAGE_MAX + 1];
+	ssize_t n = recv(b->fd, text, BOX_MESSAGE_MAX, MSG_DONTWAIT);
 	if (n > 0) {
 		text[n] = 0;
 		handle_message(b, text);
@@ -161,7 +162,8 @@ static struct box *box_connect(struct crisp_instance *i, const char *id)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	socket_path(i, id, to.sun_path, sizeof(to.sun_path));
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), room = 2 * BOX_MESSAGE_MAX;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
 		if (fd >= 0)
 			close(fd);
@@ -197,7 +199,7 @@ static void ask(struct act *a, struct box *b, const char *verb, const char *text
 	char *message = NULL;
 	a->box = b;
 	a->tag = ++b->last_tag;
-	int len = asprintf(&message, "%u\n%s\n%s\n%s\n%d\n%s", a->tag, verb, a->id,
+	int len = asprintf(&message, "%u" BOX_SEP "%s" BOX_SEP "%s" BOX_SEP "%s" BOX_SEP "%d" BOX_SEP "%s", a->tag, verb, a->id,
 			   a->exec_id ? a->exec_id : "", which, text);
 	struct iovec iov = { message, len > 0 ? (size_t)len : 0 };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -209,7 +211,7 @@ static void ask(struct act *a, struct box *b, const char *verb, const char *text
 		m.msg_control = &control;
 		m.msg_controllen = CMSG_SPACE((size_t)n_fds * sizeof(int));
 	}
-	ssize_t sent = len > MESSAGE_MAX ? -1 : sendmsg(b->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t sent = len > BOX_MESSAGE_MAX ? -1 : sendmsg(b->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	free(message);
 	if (sent < 0) {
 		a->box = NULL;
@@ -220,15 +222,16 @@ static void ask(struct act *a, struct box *b, const char *verb, const char *text
 /* terminal, its size, FIFOs and the words of a process */
 static void ask_process(struct act *a, struct box *b, const char *verb)
 {
-	const char *none[] = { NULL }, *words[ARGV_MAX + 8];
+	const char *none[] = { NULL }, *words[WORDS_MAX];
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
-	fprintf(f, "%d\n%u\n%u\n%s\n%s\n%s\n%s", a->terminal, a->width, a->height,
-		a->fifo_in ? a->fifo_in : "", a->fifo_out ? a->fifo_out : "",
-		a->fifo_err ? a->fifo_err : "", a->console_socket ? a->console_socket : "");
+	fprintf(f, "%d" BOX_SEP "%u" BOX_SEP "%u", a->terminal, a->width, a->height);
+	const char *const paths[] = { a->fifo_in, a->fifo_out, a->fifo_err, a->console_socket };
+	for (int i = 0; i < 4; i++)
+		fprintf(f, BOX_SEP "%s", paths[i] ? paths[i] : "");
 	for (const char *const *w = act_words(a, words, none); *w; w++)
-		fprintf(f, "\n%s", *w);
+		fprintf(f, BOX_SEP "%s", *w);
 	fclose(f);
 	ask(a, b, verb, text);
 	free(text);
@@ -238,11 +241,11 @@ static void ask_simple(struct act *a, struct box *b)
 {
 	char text[64] = "";
 	if (a->op == FAKE_KILL)
-		snprintf(text, sizeof(text), "%d\n%d", a->signo, !!(a->flags & CRISP_ARG_ALL));
+		snprintf(text, sizeof(text), "%d" BOX_SEP "%d", a->signo, !!(a->flags & CRISP_ARG_ALL));
 	else if (a->op == FAKE_DELETE)
 		snprintf(text, sizeof(text), "%d", !!(a->flags & CRISP_ARG_FORCE));
 	else if (a->op == FAKE_RESIZE)
-		snprintf(text, sizeof(text), "%u\n%u", a->width, a->height);
+		snprintf(text, sizeof(text), "%u" BOX_SEP "%u", a->width, a->height);
 	ask(a, b, fake_op_names[a->op], text);
 }
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -25,7 +26,7 @@
 #include "engines/engine.h"
 #include "engines/fake/run.h"
 
-enum { MESSAGE_MAX = 65536, FIELDS_MAX = 100, PEERS_MAX = 8, PROCS_MAX = 64 };
+enum { FIELDS_MAX = 120, PEERS_MAX = 8, PROCS_MAX = 64 };
 
 struct proc {
 	char id[256], exec_id[256];	/* id "": a free place */
@@ -34,6 +35,7 @@ struct proc {
 	long long at_ns;
 	int std[3];			/* of the process, until start */
 	int master;			/* of the engine's tty, -1: none */
+	bool stuffed;			/* its FIFO is full: nobody reads */
 	int in, hold_in, hold_out, hold_err;	/* our ends of the FIFOs */
 };
 
@@ -62,12 +64,12 @@ static void say(int peer, const char *fmt, ...)
 
 static void refuse(const struct request *r, int err, const char *why)
 {
-	say(r->peer, "%s\n%d\n%s", r->tag, -err, why);
+	say(r->peer, "%s" BOX_SEP "%d" BOX_SEP "%s", r->tag, -err, why);
 }
 
 static void report(const struct request *r, const struct proc *p)
 {
-	say(r->peer, "%s\n0\n%u %d %d %lld", r->tag, p->status, p->pid, p->wait_status, p->at_ns);
+	say(r->peer, "%s" BOX_SEP "0" BOX_SEP "%u %d %d %lld", r->tag, p->status, p->pid, p->wait_status, p->at_ns);
 }
 
 static struct proc *find(const char *id, const char *exec_id)
@@ -254,7 +256,7 @@ static void do_exec(struct request *r, struct proc *p)
 		       : c ? EBUSY
 			   : ENOENT,
 		       p ? "exec exists" : "container doesn't run");
-	else if (!run_knows(r->field[7]))
+	else if (!run_knows(r->field + 7))
 		refuse(r, EINVAL, "no such program");
 	else if (!(p = make(r)) || run(p) < 0)
 		refuse(r, EAGAIN, "too many processes");
@@ -284,8 +286,8 @@ static void do_start(struct request *r, struct proc *p)
 static void tell_exit(const struct proc *p)
 {
 	for (int i = 0; i < n_peers; i++)
-		say(peers[i], "0\nexit\n%s\n%s\n%d\n%lld", p->id, p->exec_id, p->wait_status,
-		    p->at_ns);
+		say(peers[i], "0" BOX_SEP "exit" BOX_SEP "%s" BOX_SEP "%s" BOX_SEP "%d" BOX_SEP "%lld", p->id,
+		    p->exec_id, p->wait_status, p->at_ns);
 }
 
 static void end(struct proc *p, int wait_status)
@@ -296,6 +298,9 @@ static void end(struct proc *p, int wait_status)
 	p->wait_status = wait_status;
 	p->at_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
 	tell_exit(p);
+	for (int i = 0; i < PROCS_MAX && !p->exec_id[0]; i++)	/* its execs, as with a pid namespace */
+		if (!strcmp(procs[i].id, p->id) && procs[i].status == CRISP_STATUS_RUNNING)
+			kill(procs[i].pid, SIGKILL);
 }
 
 static void do_kill(struct request *r, struct proc *p)
@@ -314,15 +319,19 @@ static void do_kill(struct request *r, struct proc *p)
 
 static void do_delete(struct request *r, struct proc *p)
 {
-	if (p->status == CRISP_STATUS_RUNNING && r->field[0][0] != '1') {
+	bool runs = p->status == CRISP_STATUS_RUNNING || p->status == CRISP_STATUS_PAUSED;
+	if (runs && r->field[0][0] != '1') {
 		refuse(r, EBUSY, "container is running");
 		return;
 	}
-	if (p->status == CRISP_STATUS_RUNNING)
+	if (runs)
 		kill(p->pid, SIGKILL);
 	for (int i = 0; i < PROCS_MAX; i++)
-		if (!strcmp(procs[i].id, r->id) && procs[i].exec_id[0])
+		if (!strcmp(procs[i].id, r->id) && procs[i].exec_id[0]) {
+			if (procs[i].status == CRISP_STATUS_RUNNING)
+				kill(procs[i].pid, SIGKILL);
 			forget(&procs[i]);
+		}
 	report(r, p);
 	forget(p);
 }
@@ -330,8 +339,19 @@ static void do_delete(struct request *r, struct proc *p)
 static void kill_all(void)
 {
 	for (int i = 0; i < PROCS_MAX; i++)
-		if (procs[i].id[0] && procs[i].status == CRISP_STATUS_RUNNING)
+		if (procs[i].id[0] && procs[i].pid > 0 && procs[i].status != CRISP_STATUS_STOPPED)
 			kill(procs[i].pid, SIGKILL);
+}
+
+static void do_pause(struct request *r, struct proc *p, bool pause)
+{
+	if (p->status != CRISP_STATUS_RUNNING && p->status != CRISP_STATUS_PAUSED) {
+		refuse(r, EBUSY, "container doesn't run");
+		return;
+	}
+	kill(-p->pid, pause ? SIGSTOP : SIGCONT);
+	p->status = pause ? CRISP_STATUS_PAUSED : CRISP_STATUS_RUNNING;
+	report(r, p);
 }
 
 static void serve(struct request *r)
@@ -360,6 +380,8 @@ static void serve(struct request *r)
 		report(r, p), forget(p);
 	else if (!strcmp(v, "close_stdin"))
 		shut(&p->hold_in), report(r, p);
+	else if (!strcmp(v, "pause") || !strcmp(v, "resume"))
+		do_pause(r, p, *v == 'p');
 	else if (!strcmp(v, "resize")) {
 		struct winsize ws = { .ws_col = (unsigned short)atoi(r->field[0]),
 				      .ws_row = (unsigned short)atoi(r->field[1] ? r->field[1]
@@ -367,7 +389,7 @@ static void serve(struct request *r)
 		ioctl(p->master, TIOCSWINSZ, &ws);
 		report(r, p);
 	} else {
-		report(r, p);	/* attach, update, pause, resume, stats, pids */
+		report(r, p);	/* attach, update, stats, pids */
 	}
 }
 
@@ -386,9 +408,9 @@ static void take_fds(struct msghdr *m, struct request *r, int which)
 /* false: the peer has gone */
 static bool handle_peer(int peer)
 {
-	static char text[MESSAGE_MAX + 1];
+	static char text[BOX_MESSAGE_MAX + 1];
 	char control[CMSG_SPACE(3 * sizeof(int))];
-	struct iovec iov = { text, MESSAGE_MAX };
+	struct iovec iov = { text, BOX_MESSAGE_MAX };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
 			    .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(peer, &m, MSG_CMSG_CLOEXEC);
@@ -398,14 +420,14 @@ static bool handle_peer(int peer)
 	struct request r = { .peer = peer };
 	char *at = text, *head[5] = { 0 };
 	for (int i = 0; i < 5; i++)
-		if (!(head[i] = strsep(&at, "\n")))
+		if (!(head[i] = strsep(&at, BOX_SEP)))
 			return true;
 	r.tag = head[0];
 	r.verb = head[1];
 	r.id = head[2];
 	r.exec_id = head[3];
 	for (int i = 0; i < FIELDS_MAX && (i == 0 || at); i++)
-		r.field[i] = at ? strsep(&at, "\n") : text + n;
+		r.field[i] = at ? strsep(&at, BOX_SEP) : text + n;
 	take_fds(&m, &r, atoi(head[4]));
 	serve(&r);
 	for (int i = 0; i < 3; i++)
@@ -415,12 +437,16 @@ static bool handle_peer(int peer)
 
 /* -- the loop -- */
 
-/* From the engine's tty to its FIFO, as much as there is. */
+/* From the engine's tty to its FIFO, as much as there is and as goes in. */
 static void drain(struct proc *p)
 {
-	char part[4096];
-	struct pollfd ready = { .fd = p->master, .events = POLLIN };
-	while (p->master >= 0 && poll(&ready, 1, 0) == 1 && ready.revents & POLLIN) {
+	char part[PIPE_BUF];
+	struct pollfd ready[] = { { .fd = p->master, .events = POLLIN }, { .fd = p->hold_err, .events = POLLOUT } };
+	for (;;) {
+		bool any = p->master >= 0 && poll(ready, 2, 0) >= 1 && ready[0].revents & POLLIN;
+		p->stuffed = any && !(ready[1].revents & POLLOUT);
+		if (!any || p->stuffed)
+			return;
 		ssize_t n = read(p->master, part, sizeof(part));
 		if (n <= 0 || write(p->hold_err, part, (size_t)n) < 0)
 			return;
@@ -463,8 +489,9 @@ static void loop(int listener, int signals)
 		int tty = n;
 		for (int i = 0; i < PROCS_MAX; i++) {
 			bool live = procs[i].id[0];
-			f[n++] = (struct pollfd){ .fd = live ? procs[i].master : -1,
-						   .events = POLLIN };
+			f[n++] = !live ? (struct pollfd){ .fd = -1 }
+				 : procs[i].stuffed ? (struct pollfd){ .fd = procs[i].hold_err, .events = POLLOUT }
+						    : (struct pollfd){ .fd = procs[i].master, .events = POLLIN };
 			f[n++] = (struct pollfd){ .fd = live && procs[i].master >= 0 ? procs[i].in
 										      : -1,
 						   .events = POLLIN };
@@ -472,7 +499,7 @@ static void loop(int listener, int signals)
 		if (poll(f, (nfds_t)n, -1) < 0 && errno != EINTR)
 			exit(1);
 		for (int i = 0; i < PROCS_MAX; i++) {
-			if (f[tty + 2 * i].revents & POLLIN)
+			if (f[tty + 2 * i].revents & (POLLIN | POLLOUT))
 				drain(&procs[i]);
 			if (f[tty + 2 * i + 1].revents)
 				feed(&procs[i]);

@@ -10,11 +10,11 @@
  *					with gVisor
  *			"tty"	the same with FIFOs for stdio and a terminal of the engine's own,
  *				as with a shim
- *	rules		[{op, id, skip, times, delay_ms, block_ms, errno, msg, refuse, hang, twice}]
+ *	rules		[{op, id, skip, times, delay_ms, block_ms, errno, msg, refuse, hang, twice, lose}]
  *			Every rule that fits applies: id (of the container) may be missing, skip
  *			lets as many pass first, times wears it out.  refuse fails at once instead
- *			of by done(); hang answers to cancel alone; twice answers twice; block_ms
- *			holds up the loop.
+ *			of by done(); hang answers to cancel alone; twice answers twice; lose says
+ *			that it is done and does nothing; block_ms holds up the loop.
  *	delay_ms {OP: N}, fail {OP: TEXT}, hang [OP], twice [OP]	short forms
  *	exit_code, exit_after_ms	containers end by themselves
  *	mount		true: mount the rootfs that create is given, as a real engine needs it
@@ -66,6 +66,7 @@ struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_i
 	if (!c)
 		abort();
 	*c = (struct ctr){ .next = i->ctrs,
+			    .inst = i,
 			    .id = strdup(id),
 			    .exec_id = copy(exec_id),
 			    .sandbox = copy(sandbox),
@@ -81,6 +82,7 @@ void ctr_remove(struct crisp_instance *i, struct ctr *c)
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
+	c->inst->host->unwatch(c->watch);
 	if (c->pidfd > 0)
 		close(c->pidfd);
 	free(c->id);
@@ -104,6 +106,8 @@ static void act_free(struct act *a)
 		if (fds[i] > 0)
 			close(fds[i]);
 	for (char **w = a->argv; *w; w++)
+		free(*w);
+	for (char **w = a->env; *w; w++)
 		free(*w);
 	free(a->id);
 	free(a->exec_id);
@@ -163,6 +167,8 @@ static void act_run(struct act *a)
 {
 	if (a->rule.code)
 		act_fail(a, -a->rule.code, a->rule.msg);
+	else if (a->rule.lose)
+		act_ok(a);
 	else if (a->op == FAKE_PROBE)
 		probe(a);
 	else if (a->inst->boxed)
@@ -230,6 +236,10 @@ const char *const *act_words(struct act *a, const char **room, const char *const
 		room[n++] = ms;
 		room[n++] = code;
 	} else {
+		if (a->env[0])
+			room[n++] = "env";
+		for (char **w = a->env; *w; w++)
+			room[n++] = *w;
 		for (char **w = a->argv; *w; w++)
 			room[n++] = *w;
 	}
@@ -336,7 +346,7 @@ static int fake_create(struct crisp_instance *i, struct crisp_req *r,
 	a->bundle = copy(args->bundle);
 	a->cgroup = copy(args->cgroup_path);
 	/* A container without a command waits for its end; there is nothing below /no. */
-	if (args->bundle && args_of_bundle(args->bundle, a->argv, &a->terminal) < 0) {
+	if (args->bundle && args_of_bundle(args->bundle, a->argv, a->env, &a->terminal) < 0) {
 		a->rule.code = EINVAL;
 		snprintf(a->rule.msg, sizeof(a->rule.msg), "config.json can't be read");
 	} else if (a->argv[0] && !strncmp(a->argv[0], "/no/", 4)) {
@@ -370,7 +380,7 @@ static int fake_exec(struct crisp_instance *i, struct crisp_req *r,
 		     const struct crisp_exec_args *args)
 {
 	struct act *a = act_new(i, r, FAKE_EXEC, head(args));
-	if (args_of_process(args->process_json, a->argv, &a->terminal) < 0 || !a->argv[0]) {
+	if (args_of_process(args->process_json, a->argv, a->env, &a->terminal) < 0 || !a->argv[0]) {
 		a->rule.code = EINVAL;
 		snprintf(a->rule.msg, sizeof(a->rule.msg), "process has no args");
 	}

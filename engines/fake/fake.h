@@ -22,7 +22,7 @@ enum fake_op {
 };
 extern const char *const fake_op_names[FAKE_OP_COUNT];
 
-enum { RULES_MAX = 64, TEXT_MAX = 160, ARGV_MAX = 64 };
+enum { RULES_MAX = 64, TEXT_MAX = 160, ARGV_MAX = 64, ENV_MAX = 40 };
 
 /* What happens to an operation. */
 struct rule {
@@ -31,7 +31,7 @@ struct rule {
 	unsigned skip, times;		/* leave as many alone, then as often; 0: for ever */
 	unsigned delay_ms, block_ms;
 	int code;			/* errno; 0: it works */
-	bool refuse, hang, twice, spent;
+	bool refuse, hang, twice, lose, spent;
 	char msg[TEXT_MAX];
 };
 
@@ -45,6 +45,8 @@ struct ctr {
 	char *id, *exec_id, *sandbox, *cgroup;	/* exec_id NULL: a container */
 	int pid, pidfd;			/* pidfd 0: unknown */
 	bool started;
+	struct crisp_instance *inst;
+	struct crisp_watch *watch;	/* on pidfd; of a container, whose execs end with it */
 };
 
 struct box;
@@ -71,7 +73,7 @@ struct act {
 	enum fake_op op;
 	struct rule rule;		/* all that applies, merged */
 	char *id, *exec_id, *sandbox, *bundle, *cgroup;
-	char *argv[ARGV_MAX + 1];	/* of create and exec */
+	char *argv[ARGV_MAX + 1], *env[ENV_MAX + 1];	/* of create and exec */
 	bool terminal;
 	int in, out, err;		/* ours; 0: none */
 	char *console_socket, *fifo_in, *fifo_out, *fifo_err;
@@ -88,9 +90,10 @@ struct act {
 int script_read(struct crisp_instance *i, const char *options, char *msg, uint32_t msg_cap);
 /* Merge the rules that apply to op now, and wear them out. */
 struct rule script_apply(struct script *s, enum fake_op op, const char *id);
-/* process.args of config.json in bundle (none: 0 all the same), or of process JSON; into argv, at most ARGV_MAX. */
-int args_of_bundle(const char *bundle, char **argv, bool *terminal);
-int args_of_process(const char *json, char **argv, bool *terminal);
+/* process.args of config.json in bundle (none: 0 all the same), or of process JSON; into argv, at
+ * most ARGV_MAX; process.env without PATH into env. */
+int args_of_bundle(const char *bundle, char **argv, char **env, bool *terminal);
+int args_of_process(const char *json, char **argv, char **env, bool *terminal);
 
 /* fake.c: the end of an act.  err < 0 with words, or a result. */
 void act_done(struct act *a, const struct crisp_result *r);
@@ -101,7 +104,8 @@ struct ctr *ctr_find(struct crisp_instance *i, const char *id, const char *exec_
 struct ctr *ctr_add(struct crisp_instance *i, const char *id, const char *exec_id,
 		    const char *sandbox, int pid, int pidfd);
 void ctr_remove(struct crisp_instance *i, struct ctr *c);
-/* What crisp-fake runs for this container: argv, or what the options say. */
+/* What crisp-fake runs for this container: argv, or what the options say; room is for WORDS_MAX. */
+enum { WORDS_MAX = ARGV_MAX + ENV_MAX + 16 };
 const char *const *act_words(struct act *a, const char **room, const char *const *before);
 
 /* Where crisp-fake writes the pid of what it makes. */

@@ -25,6 +25,25 @@ static bool alive(struct ctr *c)
 	return c->pidfd > 0 ? poll(&p, 1, 0) == 0 : kill(c->pid, 0) == 0;
 }
 
+/* It has its own processes alone: its execs go when it does, as with a pid namespace. */
+static void handle_gone(void *data, uint32_t events)
+{
+	struct ctr *c = data;
+	c->inst->host->unwatch(c->watch);
+	c->watch = NULL;
+	for (struct ctr *x = c->inst->ctrs; x; x = x->next)
+		if (x->exec_id && !strcmp(x->id, c->id))
+			signal_ctr(x, SIGKILL);
+	(void)events;
+}
+
+static void watch_end(struct ctr *c)
+{
+	const struct crisp_host *h = c->inst->host;
+	if (c->pidfd > 0 && !c->exec_id)
+		c->watch = h->watch_fd(h, c->pidfd, CRISP_IO_READ, handle_gone, c);
+}
+
 static void handle_made(void *data, const struct crisp_spawn_result *r)
 {
 	struct act *a = data;
@@ -42,6 +61,7 @@ static void handle_made(void *data, const struct crisp_spawn_result *r)
 	c->cgroup = a->cgroup;
 	a->cgroup = NULL;
 	c->started = a->op == FAKE_EXEC;
+	watch_end(c);
 	char state[16];	/* for attach, should the core not know the pid */
 	int len = a->op == FAKE_CREATE ? snprintf(state, sizeof(state), "%d", r->pid) : 0;
 	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
@@ -75,7 +95,7 @@ static void kill_half_made(struct act *a)
 static void make(struct act *a)
 {
 	const struct crisp_host *h = a->inst->host;
-	const char *words[ARGV_MAX + 16];
+	const char *words[WORDS_MAX];
 	char pid_file[600];
 	struct ctr *container = ctr_find(a->inst, a->id, NULL);
 	if (container && container->cgroup)
@@ -114,6 +134,7 @@ static void delete(struct act *a, struct ctr *c)
 		return;
 	}
 	signal_ctr(c, SIGKILL);
+	handle_gone(c, 0);
 	ctr_remove(a->inst, c);
 	act_ok(a);
 }
@@ -142,6 +163,7 @@ static void attach(struct act *a, struct ctr *c)
 	if (!c) {
 		c = ctr_add(a->inst, a->id, a->exec_id, a->sandbox, a->pid, pidfd);
 		c->started = was_started(a->pid);
+		watch_end(c);
 	}
 	struct crisp_result r = {
 		.size = sizeof(r),
@@ -178,8 +200,12 @@ static void with_ctr(struct act *a, struct ctr *c)
 						     .data_len = (uint32_t)n });
 		return;
 	}
+	case FAKE_PAUSE:
+	case FAKE_RESUME:
+		ret = kill(-c->pid, a->op == FAKE_PAUSE ? SIGSTOP : SIGCONT) < 0 ? -errno : 0;
+		break;
 	default:
-		break;		/* update, pause, resume: nothing to see */
+		break;		/* update: nothing to see */
 	}
 	if (ret < 0)
 		act_fail(a, ret, ret == -EBUSY ? "container has been started" : "process has gone");

@@ -17,6 +17,7 @@
  *	cat				stdin to stdout
  *	deaf				ignore SIGTERM, say "deaf", wait
  *	sh ARGS...			the host's shell, in the host
+ *	env NAME=VALUE... WORDS		with these variables
  *	none, or anything else		wait for a signal; as an exec: it can't be executed
  */
 #include <errno.h>
@@ -89,8 +90,19 @@ static int cat(void)
 	return 0;
 }
 
-bool run_knows(const char *word)
+/* The words behind env and its variables. */
+static char **skip_env(char **w)
 {
+	if (!w[0] || strcmp(w[0], "env"))
+		return w;
+	while (*++w && strchr(*w, '='))
+		;
+	return w;
+}
+
+bool run_knows(char **words)
+{
+	const char *word = *skip_env(words);
 	static const char *const known[] = {
 		"exit", "true",	 "false", "sleep", "after", "echo",
 		"err",	"lines", "cat",	  "deaf",  "sh",    NULL,
@@ -103,6 +115,10 @@ bool run_knows(const char *word)
 
 int run_words(char **w)
 {
+	for (char **env = w, **end = skip_env(w); env < end; env++)
+		if (strchr(*env, '='))
+			putenv(*env);
+	w = skip_env(w);
 	const char *verb = w[0] ? base(w[0]) : "";
 	if (!strcmp(verb, "true"))
 		return 0;
@@ -210,7 +226,7 @@ static int run(char **arg)
 {
 	bool wait = !strcmp(arg[0], "wait");
 	char **words = arg + 4;
-	if (!wait && !run_knows(words[0])) {
+	if (!wait && !run_knows(words)) {
 		errno = ENOENT;
 		return fail(words[0] ? words[0] : "no command");
 	}

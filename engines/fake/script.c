@@ -90,6 +90,7 @@ static int read_rules(struct script *s, yajl_val list, char *msg, uint32_t cap)
 		r->refuse = YAJL_IS_TRUE(get(v, "refuse"));
 		r->hang = YAJL_IS_TRUE(get(v, "hang"));
 		r->twice = YAJL_IS_TRUE(get(v, "twice"));
+		r->lose = YAJL_IS_TRUE(get(v, "lose"));
 	}
 	return 0;
 }
@@ -191,6 +192,7 @@ struct rule script_apply(struct script *s, enum fake_op op, const char *id)
 		all.block_ms += r->block_ms;
 		all.hang |= r->hang;
 		all.twice |= r->twice;
+		all.lose |= r->lose;
 		if (r->code && !all.code) {
 			all.code = r->code;
 			all.refuse = r->refuse;
@@ -202,9 +204,22 @@ struct rule script_apply(struct script *s, enum fake_op op, const char *id)
 
 /* -- what a container is to run -- */
 
-static int take_args(yajl_val process, char **argv, bool *terminal)
+/* But for what crisp-fake has by itself. */
+static void take_env(yajl_val list, char **env)
+{
+	size_t n = 0;
+	for (size_t i = 0; YAJL_IS_ARRAY(list) && i < list->u.array.len && n < ENV_MAX; i++) {
+		const char *s = text(list->u.array.values[i]);
+		if (s && strncmp(s, "PATH=", 5))
+			env[n++] = strdup(s);
+	}
+	env[n] = NULL;
+}
+
+static int take_args(yajl_val process, char **argv, char **env, bool *terminal)
 {
 	yajl_val args = get(process, "args");
+	take_env(get(process, "env"), env);
 	*terminal = YAJL_IS_TRUE(get(process, "terminal"));
 	if (!YAJL_IS_ARRAY(args))
 		return -EINVAL;
@@ -216,15 +231,15 @@ static int take_args(yajl_val process, char **argv, bool *terminal)
 	return 0;
 }
 
-int args_of_process(const char *json, char **argv, bool *terminal)
+int args_of_process(const char *json, char **argv, char **env, bool *terminal)
 {
 	yajl_val root = json ? yajl_tree_parse(json, NULL, 0) : NULL;
-	int ret = take_args(root, argv, terminal);
+	int ret = take_args(root, argv, env, terminal);
 	yajl_tree_free(root);
 	return ret;
 }
 
-int args_of_bundle(const char *bundle, char **argv, bool *terminal)
+int args_of_bundle(const char *bundle, char **argv, char **env, bool *terminal)
 {
 	char path[4096];
 	snprintf(path, sizeof(path), "%s/config.json", bundle);
@@ -243,7 +258,7 @@ int args_of_bundle(const char *bundle, char **argv, bool *terminal)
 	free(buf);
 	bool is_spec = YAJL_IS_OBJECT(root);
 	if (is_spec)
-		take_args(get(root, "process"), argv, terminal);
+		take_args(get(root, "process"), argv, env, terminal);
 	yajl_tree_free(root);
 	return is_spec ? 0 : -EINVAL;
 }

@@ -18,7 +18,7 @@ ok "the header is fit for C++" sh -c "printf '#include <crisp/engine.h>\nint mai
 
 make_busybox
 mkdir -p "$work/rootfs/bin" "$work/rootfs/proc" "$work/rootfs/dev" "$work/rootfs/tmp"
-for applet in sh sleep true; do cp "$(command -v busybox)" "$work/rootfs/bin/$applet"; done
+for applet in sh sleep true cat stty; do cp "$(command -v busybox)" "$work/rootfs/bin/$applet"; done
 checked() {
 	"$prefix/bin/engine-check" --home "$work/check" --rootfs "$work/rootfs" "$prefix/lib/crisp/engines/jail.so" >"$work/out" 2>&1 ||
 		{ grep -A 2 '^not ok' "$work/out"; return 1; }

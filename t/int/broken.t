@@ -7,9 +7,11 @@ build=$PWD/build
 make_rootfs "$dir/rootfs"
 helper="{\"helper\":\"$build/t/int/jail-run\"}"
 
-# names PLUGIN SECTION WORDS: the one thing that isn't ok has these words, or the line after it
+# names PLUGIN SECTION WORDS: what isn't ok has these words, or the line after it
 names() {
-	"$build/engine-check" --home "$dir/home" --rootfs "$dir/rootfs" --options "$helper" --only "$2" "$build/t/int/broken/$1.so" >"$dir/out" 2>&1
+	options=$helper plugin=$build/t/int/broken/$1.so
+	case $1 in {*) options=$1 plugin=$build/engines/fake.so ;; esac	# a script for the fake engine
+	"$build/engine-check" --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" >"$dir/out" 2>&1
 	[ $? = 1 ] || { echo "its exit code is not 1"; tail -n 3 "$dir/out"; return 1; }
 	grep -A 1 '^not ok' "$dir/out" | grep -q "$3" || { grep -A 2 '^not ok' "$dir/out"; return 1; }
 }
@@ -28,6 +30,12 @@ ok "a callback after close" names late instances "nothing is called after close"
 ok "with the callback" grep -q "^# exited() was called by an instance that is closed" "$dir/out"
 ok "an answer without a size" names short life "results have a size"
 ok "arguments read past their size" names reads_on life "crashed the host, signal 11"
+ok "input that doesn't arrive" names deaf streams "1 MiB goes through its stdin and back, byte by byte (0 came)"
+ok "streams that are mixed up" names mixes streams "what it says on stderr comes there, and nothing else"
+ok "a resize that is lost" names '{"archetype":"tty","rules":[{"op":"resize","lose":true}]}' terminals \
+	"after a resize its tty is of 41 123 rows and columns"
+ok "the end of input, lost" names '{"archetype":"tty","rules":[{"op":"close_stdin","lose":true}]}' streams \
+	"the end of its stdin is seen"
 ok "a wrong size" names size file "describes itself in 40 bytes"
 ok "a wrong major" names major file "is of version 2.0, wanted is 1"
 ok "no completion" names never life "each accepted operation is completed exactly once"

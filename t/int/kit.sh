@@ -24,5 +24,5 @@ finish() {
 make_rootfs() {
 	mkdir -p "$1/bin" "$1/proc" "$1/dev" "$1/sys" "$1/etc" "$1/tmp"
 	cp "$(command -v busybox)" "$1/bin/busybox"
-	for applet in sh sleep true echo cat; do ln "$1/bin/busybox" "$1/bin/$applet"; done
+	for applet in sh sleep true echo cat stty; do ln "$1/bin/busybox" "$1/bin/$applet"; done
 }

@@ -7,8 +7,12 @@
  *	file.c		the plugin's file and its tables, without running anything of it
  *	spy.c		stands between the core and the plugin, and sees which rule is broken
  *	bench.c		the core's plugs, loop and spawner; calls that are waited for; ends of processes
- *	bundle.c	rootfs, config.json, stdio: what a container is made from
- *	life.c		sections with real containers
+ *	spec.c		config.json
+ *	io.c		the streams of a process
+ *	bundle.c	pods, containers, execs: what they are made from, and making them
+ *	left.c		what they have left behind
+ *	life.c		sections with real containers, one after the other
+ *	streams.c	section with their streams: input, floods, terminals
  *	hostile.c	sections with nonsense
  *
  * A section runs in a child, so that a plugin that crashes ends that section alone, and that a host
@@ -143,45 +147,124 @@ void fds_list(struct fds *f);
 /* Breaks RULE_FDS for each that is in now and not in before. */
 void fds_compare(const struct fds *before, const struct fds *now);
 
+/* -- io.c -- */
+
+struct console;
+
+/* The streams of one process, in the form that the engine's bits ask for. */
+struct io {
+	struct crisp_stdio stdio;	/* what the engine is given */
+	struct pool *pool;
+	int in, out, err;		/* ours, non-blocking; 0: none.  Of a tty in and out, its master or FIFOs */
+	int childs[3];			/* the process's, until the engine has them; 0: none */
+	struct console *console;
+};
+/* name tells the FIFOs in dir apart. */
+void io_open(struct plug_handler *h, struct io *io, const char *dir, const char *name, bool in, bool tty);
+/* The engine has what it needs. */
+void io_given(struct io *io);
+/* Where the engine sends a tty's master: has it? */
+bool io_console(struct io *io);
+void io_close(struct io *io);
+/* What comes on fd, until want is in it, its end, or ms. */
+const char *io_read(const struct io *io, int fd, const char *want, uint64_t ms);
+/* The same, counted and not kept. */
+size_t io_drain(const struct io *io, int fd, uint64_t ms);
+/* Write all of it while reading what comes back into got (pool's, room for len); how much that was. */
+size_t io_echo(const struct io *io, const char *data, size_t len, char *got, uint64_t ms);
+bool io_write(const struct io *io, const char *text);
+
 /* -- bundle.c -- */
 
-/* A container in the making. */
-struct ctr {
-	const char *id, *pod;
-	const char *bundle;
-	struct crisp_rootfs root;
-	struct crisp_stdio stdio;
-	const struct crisp_mount *mounts[2];
-	struct crisp_mount overlay;
-	const char *cgroup;
-	int32_t pid;			/* as create has told it */
-	int out;			/* ours, what it says comes here */
-	int childs[2];			/* 0: none */
+/* What a process is to be. */
+struct shape {
+	const char *sh;			/* for a shell to do */
+	const char *const *args;	/* or these words */
+	const char *env;		/* one variable more; NULL: none */
+	const char *root;		/* for the spec; NULL: where the rootfs is */
+	bool tty, in;
 };
 
 /* A pod: its network namespace where the engine has sandboxes. */
 struct pod {
 	const char *id, *netns;
 	int netns_fd;
+	int32_t pid;			/* of its sandbox; 0: there is none, or nobody says */
 };
 bool pod_up(struct plug_handler *h, struct pod *p, const char *id);
 void pod_down(struct plug_handler *h, struct pod *p);
 
-/* A bundle whose process runs sh in a shell, and what goes with it; the spec has had the engine's
- * last touch. */
+/* A container in the making. */
+struct ctr {
+	const char *id, *pod;
+	const char *bundle;
+	struct crisp_rootfs root;
+	const struct crisp_mount *mounts[2];
+	struct crisp_mount overlay;
+	const char *cgroup;
+	int32_t pid;			/* as create has told it */
+	struct io io;
+};
+/* A bundle with all that goes with it; the spec has had the engine's last touch. */
+bool ctr_lay_as(struct plug_handler *h, struct ctr *c, const struct pod *p, const char *id, const struct shape *s);
 bool ctr_lay(struct plug_handler *h, struct ctr *c, const struct pod *p, const char *id, const char *sh);
+struct plug_call *ctr_begin(struct plug_handler *h, struct ctr *c, uint64_t ms, struct answer *a);
 struct answer ctr_create(struct plug_handler *h, struct ctr *c);
 struct answer ctr_start(struct plug_handler *h, struct ctr *c);
 /* All three. */
+bool ctr_run_as(struct plug_handler *h, struct ctr *c, const struct pod *p, const char *id, const struct shape *s);
 bool ctr_run(struct plug_handler *h, struct ctr *c, const struct pod *p, const char *id, const char *sh);
 /* What it has said within ms, until it says want. */
 const char *ctr_output(struct ctr *c, const char *want, uint64_t ms);
-struct answer ctr_exec(struct plug_handler *h, struct ctr *c, const char *exec_id, const char *args_json);
 struct answer ctr_kill(struct plug_handler *h, const struct ctr *c, int signo);
 void ctr_close(struct ctr *c);
-/* What containers of this run have left on the host: processes, mounts. */
+
+/* A further process in one. */
+struct exec {
+	const char *id, *exec_id;
+	const char *json;
+	struct io io;
+};
+void exec_lay(struct plug_handler *h, struct exec *x, const struct ctr *c, const char *exec_id, const struct shape *s);
+struct plug_call *exec_begin(struct plug_handler *h, struct exec *x, uint64_t ms, struct answer *a);
+struct answer exec_run(struct plug_handler *h, struct exec *x);
+/* Forget it: the engine too, where it remembers. */
+void exec_close(struct plug_handler *h, struct exec *x);
+/* Both streams' end: nothing more will be written to in. */
+void end_input(struct plug_handler *h, struct io *io, const char *id, const char *exec_id);
+
+/* -- spec.c -- */
+
+/* DIR/config.json, with the engine's last touch; type is "sandbox" or "container". */
+bool spec_write(struct plug_handler *h, const struct pod *p, const char *dir, const char *type, const char *id,
+		const char *root, const char *cgroup, const struct shape *s);
+const char *spec_facts(const struct pod *p, const char *type, const char *id);
+const char *spec_process(const struct shape *s);
+
+/* -- left.c -- */
+
+/* From here on nothing may be left of a container with this id. */
+void left_note(const char *id);
+/* What containers of this run have left on the host: processes, mounts, files. */
 void check_nothing_left(void);
-void bundle_clean_up(void);
+void left_clean_up(void);
+
+/* -- words and judgements that sections share; life.c -- */
+
+enum { END_MS = 10000 };
+#define LOOP "while :; do sleep 0.05; done"
+
+/* ": WORDS" of an answer, or nothing. */
+const char *colon(const struct answer *a);
+/* A process that was killed by signo, as engines tell it that have no wait status. */
+bool killed_by(const struct end *e, int signo);
+bool exited_with(const struct end *e, int code);
+/* How it ended, for the reader of a report. */
+const char *end_words(const struct end *e);
+/* By force, which has to work. */
+void delete_all(struct plug_handler *h, struct ctr *c);
+/* A section's handler, once the engine is ready; else NULL, and that is said. */
+struct plug_handler *ready_handler(void);
 
 /* -- sections -- */
 
@@ -189,6 +272,8 @@ void section_file(void);
 void section_instances(void);
 void section_life(void);
 void section_processes(void);
+void section_streams(void);
+void section_terminals(void);
 void section_many(void);
 void section_sandbox(void);
 void section_nonsense(void);

@@ -13,28 +13,31 @@
 #include "core/loop/loop.h"
 #include "tools/engine-check/check.h"
 
-enum { END_MS = 10000, MANY = 20 };
+enum { MANY = 20 };
 
-#define LOOP "while :; do sleep 0.05; done"
-
-/* A process that was killed by signo, as engines tell it that have no wait status. */
-static bool killed_by(const struct end *e, int signo)
+bool killed_by(const struct end *e, int signo)
 {
 	return e && (!e->known || (WIFSIGNALED(e->wait_status) && WTERMSIG(e->wait_status) == signo) ||
 		     (WIFEXITED(e->wait_status) && WEXITSTATUS(e->wait_status) == 128 + signo));
 }
 
-static bool exited_with(const struct end *e, int code)
+bool exited_with(const struct end *e, int code)
 {
 	return e && e->known && WIFEXITED(e->wait_status) && WEXITSTATUS(e->wait_status) == code;
 }
 
-static const char *colon(const struct answer *a)
+const char *end_words(const struct end *e)
+{
+	return !e ? "nothing was told" : !e->known ? "nobody knows how" :
+	       pool_printf(bench.pool, "wait status 0x%x", e->wait_status);
+}
+
+const char *colon(const struct answer *a)
 {
 	return *a->msg ? pool_printf(bench.pool, ": %s", a->msg) : "";
 }
 
-static void delete_all(struct plug_handler *h, struct ctr *c)
+void delete_all(struct plug_handler *h, struct ctr *c)
 {
 	struct answer a = bench_id(h, PLUG_OP_DELETE, c->id, CRISP_ARG_FORCE);
 	check(a.ret == 0, "container %s is deleted by force%s", c->id, colon(&a));
@@ -42,8 +45,7 @@ static void delete_all(struct plug_handler *h, struct ctr *c)
 	ctr_close(c);
 }
 
-/* A section's handler, once the engine is ready. */
-static struct plug_handler *ready_handler(void)
+struct plug_handler *ready_handler(void)
 {
 	struct plug_handler *h = bench_handler("check", opt.json);
 	return check(h->ready, "the engine is ready%s%s", h->ready ? "" : ": ", h->reason) ? h : NULL;
@@ -85,16 +87,14 @@ static void one_life(struct plug_handler *h, struct pod *p)
 		check(a.pid > 1, "create names a process whose end is the container's");
 	check(!*ctr_output(&c, NULL, 100) && !bench_ends("life", NULL), "nothing runs before start");
 	struct ctr again = c;
-	again.childs[0] = again.childs[1] = again.out = 0;
-	again.stdio.in = again.stdio.out = again.stdio.err = 0;
+	again.io = (struct io){ .stdio = { .size = sizeof(again.io.stdio) } };
 	a = ctr_create(h, &again);
 	check(a.ret < 0, "the same id again is refused%s", colon(&a));
 	a = ctr_start(h, &c);
 	check(a.ret == 0, "start, after that attempt%s", colon(&a));
 	check(!strcmp(ctr_output(&c, "hello\n", END_MS), "hello\n"), "its output arrives whole");
 	struct end *e = bench_end("life", NULL, END_MS);
-	check(exited_with(e, 42), "its exit code is told: 42 (%s)", !e ? "nothing was told" : !e->known ? "unknown" :
-	      pool_printf(bench.pool, "wait status 0x%x", e->wait_status));
+	check(exited_with(e, 42), "its exit code is told: 42 (%s)", end_words(e));
 	if (plug_has(h, PLUG_OP_KILL)) {
 		a = ctr_kill(h, &c, SIGTERM);
 		check(a.ret == -ESRCH || a.ret == 0, "killing what has ended is -ESRCH or 0 (%d%s)", a.ret, colon(&a));
@@ -156,18 +156,30 @@ void section_life(void)
 
 static void check_execs(struct plug_handler *h, struct ctr *c)
 {
-	struct answer a = ctr_exec(h, c, "e1", "[\"/bin/sh\",\"-c\",\"echo from exec; exit 9\"]");
+	struct exec x;
+	exec_lay(h, &x, c, "e1", &(struct shape){ .sh = "echo from exec; exit 9" });
+	struct answer a = exec_run(h, &x);
 	if (!check(a.ret == 0, "exec%s", colon(&a)))
 		return;
-	check(exited_with(bench_end(c->id, "e1", END_MS), 9), "its exit code is told: 9");
-	check(!strcmp(a.data, "from exec\n"), "its output arrives (\"%s\")", a.data);
+	check(!strcmp(io_read(&x.io, x.io.out, NULL, END_MS), "from exec\n"), "its output arrives");
+	struct end *e = bench_end(c->id, "e1", END_MS);
+	check(exited_with(e, 9), "its exit code is told: 9 (%s)", end_words(e));
+	io_close(&x.io);
 	if (plug_has(h, PLUG_OP_EXEC_DELETE)) {
 		struct crisp_args args = { .id = c->id, .exec_id = "e1" };
 		a = bench_ask(h, PLUG_OP_EXEC_DELETE, &args);
 		check(a.ret == 0, "exec_delete%s", colon(&a));
 	}
-	a = ctr_exec(h, c, "e2", "[\"/no/such/program\"]");
+	static const char *const nothing[] = { "/no/such/program", NULL };
+	exec_lay(h, &x, c, "e2", &(struct shape){ .args = nothing });
+	a = exec_run(h, &x);
 	check(a.ret < 0 && !bench_ends(c->id, "e2"), "exec of no program is an error and no exit%s", colon(&a));
+	exec_close(h, &x);
+	exec_lay(h, &x, c, "e3", &(struct shape){ .sh = "exit 127" });
+	a = exec_run(h, &x);
+	check(a.ret == 0 && exited_with(bench_end(c->id, "e3", END_MS), 127),
+	      "an exec that ends with 127 is an exit and no error%s", colon(&a));
+	exec_close(h, &x);
 	check(!bench_ends(c->id, NULL), "the container is none the worse");
 }
 
@@ -234,9 +246,7 @@ static void cancel_early(struct plug_handler *h, struct pod *p)
 	struct answer a;
 	if (!ctr_lay(h, &c, p, "cancel", "exit 0"))
 		return;
-	struct crisp_create_args args = { .id = c.id, .sandbox_id = c.pod, .bundle = c.bundle, .rootfs = &c.root,
-					  .stdio = &c.stdio, .cgroup_path = c.cgroup };
-	struct plug_call *call = bench_begin(h, PLUG_OP_CREATE, &args, 30000, &a);
+	struct plug_call *call = ctr_begin(h, &c, 30000, &a);
 	int64_t began = clock_mono_ns();
 	plug_call_cancel(call);
 	bench_await(&a);
@@ -257,11 +267,8 @@ void section_many(void)
 		return;
 	for (int i = 0; i < MANY; i++)
 		ctr_lay(h, &c[i], &p, pool_printf(bench.pool, "many%02d", i), pool_printf(bench.pool, "exit %d", i));
-	for (int i = 0; i < MANY; i++) {
-		struct crisp_create_args args = { .id = c[i].id, .sandbox_id = p.id, .bundle = c[i].bundle,
-						  .rootfs = &c[i].root, .stdio = &c[i].stdio, .cgroup_path = c[i].cgroup };
-		bench_begin(h, PLUG_OP_CREATE, &args, 60000, &a[i]);
-	}
+	for (int i = 0; i < MANY; i++)
+		ctr_begin(h, &c[i], 60000, &a[i]);
 	for (int i = 0; i < MANY; i++)
 		good += bench_await(&a[i]);
 	check(good == MANY, "%d creates at once (%u worked%s)", MANY, good, colon(&a[0]));
@@ -372,8 +379,10 @@ static void found_again(struct plug_handler *h, int32_t waiting, int32_t running
 	check(!bench_ends("running", NULL), "no end is told of what runs");
 	bool told = false;
 	if (plug_has(h, PLUG_OP_EXEC) && plug_can(h, CRISP_CAP_SURVIVES_RESTART)) {
-		c.bundle = pool_printf(bench.pool, "%s/running", opt.home);
-		ctr_exec(h, &c, "go", pool_printf(bench.pool, "[\"/bin/sh\",\"-c\",\"echo >%s\"]", go_file()));
+		struct exec x;
+		exec_lay(h, &x, &c, "go", &(struct shape){ .sh = pool_printf(bench.pool, "echo >%s", go_file()) });
+		exec_run(h, &x);
+		io_close(&x.io);
 		told = check(exited_with(bench_end("running", NULL, END_MS), 42), "its exit code is told: 42");
 	}
 	if (!told) {

@@ -31,7 +31,8 @@ enum { SECTION_MS = 180000 };
 static const char usage[] =
 	"usage: engine-check [OPTION...] PLUGIN.so\n"
 	"  --options JSON    the options of the handler (default: {})\n"
-	"  --rootfs DIR      a root file system with /bin/sh and /bin/sleep, for real containers\n"
+	"  --rootfs DIR      a root file system with /bin/sh, sleep and cat, for real containers; with stty,\n"
+	"                    the size of terminals is looked at too\n"
 	"  --bundle DIR      the same, as DIR/rootfs\n"
 	"  --only SECTION    this one alone (and what it needs); may be repeated\n"
 	"  --cgroup PATH     parent of the containers' cgroups (default: /engine-check-PID)\n"
@@ -55,6 +56,8 @@ static const struct section sections[] = {
 	{ "nonsense", .run = section_nonsense },
 	{ "life", section_life, .containers = true },
 	{ "processes", section_processes, .containers = true },
+	{ "streams", section_streams, .containers = true },
+	{ "terminals", section_terminals, .containers = true },
 	{ "many", section_many, .containers = true },
 	{ "sandbox", section_sandbox, .containers = true },
 	{ "newer", section_newer, .containers = true },
@@ -400,7 +403,7 @@ int main(int argc, char **argv)
 	}
 	struct err e = { 0 };
 	kill_leftovers();
-	bundle_clean_up();
+	left_clean_up();
 	if (file_remove_tree(AT_FDCWD, opt.home, &e) < 0)
 		printf("# %s\n", err_text(&e));
 	printf("1..%u\n# %u passed, %u failed\n", run.n, run.n - run.failed, run.failed);

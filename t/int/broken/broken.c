@@ -1,5 +1,5 @@
 /*
- * Engines that break one rule each: the example engine, but for what KIND says.  engine-check must
+ * Engines that break one rule each: the example engine, but for what the name of its file says.  engine-check must
  * name the rule, and a daemon that has loaded such a thing must stay up.
  */
 #include <crisp/engine.h>
@@ -9,11 +9,25 @@ static const struct crisp_engine *jail_engine(void);
 #include "engines/example/jail.c"
 #undef crisp_engine_v1
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
-enum kind { TWICE, NEVER, BLOCKS, LEAKS, THREADS, FORKS, PRINTS, MASKS, LATE, SIZE, SHORT, READS_ON, MAJOR, REFUSES };
+#define KINDS(X)                                                                                   \
+	X(TWICE, twice) X(NEVER, never) X(BLOCKS, blocks) X(LEAKS, leaks) X(THREADS, threads)      \
+	X(FORKS, forks) X(PRINTS, prints) X(MASKS, masks) X(LATE, late) X(SIZE, size)              \
+	X(SHORT, short) X(READS_ON, reads_on) X(MAJOR, major) X(REFUSES, refuses)                  \
+	X(DEAF, deaf) X(MIXES, mixes)
 
+#define KIND(name, text) name,
+enum kind { KINDS(KIND) N_KINDS };
+#undef KIND
+
+#define KIND(name, text) [name] = #text,
+static const char *const kind_names[] = { KINDS(KIND) };
+#undef KIND
+
+static enum kind kind;			/* as the file is called */
 static const struct crisp_host *first_host;
 
 static void *idle(void *data)
@@ -29,15 +43,15 @@ static int broken_open(const struct crisp_host *host, const char *options, struc
 	pthread_t thread;
 	if (!first_host)
 		first_host = host;
-	if (KIND == THREADS)
+	if (kind == THREADS)
 		pthread_create(&thread, NULL, idle, NULL);
-	if (KIND == FORKS && fork() == 0)
+	if (kind == FORKS && fork() == 0)
 		idle(NULL);
-	if (KIND == PRINTS)
+	if (kind == PRINTS)
 		puts("hello");
-	if (KIND == MASKS)
+	if (kind == MASKS)
 		umask(0);
-	if (KIND == LEAKS && open("/dev/null", O_RDONLY) < 0)
+	if (kind == LEAKS && open("/dev/null", O_RDONLY) < 0)
 		return -errno;
 	return jail_open(host, options, out, msg, cap);
 }
@@ -45,47 +59,73 @@ static int broken_open(const struct crisp_host *host, const char *options, struc
 static int broken_start(struct crisp_instance *i, struct crisp_req *r, const struct crisp_start_args *a)
 {
 	struct crisp_result res = { .size = sizeof(res) };
-	if (KIND == NEVER)
+	if (kind == NEVER)
 		return 0;
-	if (KIND == BLOCKS)
+	if (kind == BLOCKS)
 		nanosleep(&(struct timespec){ 0, 60000000 }, NULL);
-	if (KIND == SHORT) {
+	if (kind == SHORT) {
 		res.size = 0;
 		i->host->done(r, &res);
 		return 0;
 	}
-	if (KIND == READS_ON) {	/* as if the struct were what it isn't */
+	if (kind == READS_ON) {	/* as if the struct were what it isn't */
 		const volatile char *at = (const char *)a;
 		res.err = at[a->size] == 'x' ? -EINVAL : 0;
 	}
 	int ret = jail_start(i, r, a);
-	if (KIND == TWICE)
+	if (kind == TWICE)
 		i->host->done(r, &res);
-	return KIND == REFUSES ? -EIO : ret;
+	return kind == REFUSES ? -EIO : ret;
+}
+
+static int broken_create(struct crisp_instance *i, struct crisp_req *r, const struct crisp_create_args *a)
+{
+	struct crisp_create_args mine = *a;
+	struct crisp_stdio stdio = a->stdio ? *a->stdio : (struct crisp_stdio){ .size = sizeof(stdio) };
+	mine.stdio = &stdio;
+	if (kind == DEAF)
+		stdio.in = 0;
+	if (kind == MIXES)
+		stdio.err = stdio.out;
+	return jail_create(i, r, &mine);
 }
 
 /* The first instance speaks, also when it is no more. */
 static int broken_probe(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a)
 {
-	if (KIND == LATE)
+	if (kind == LATE)
 		first_host->exited(first_host, "somebody", NULL, 0, 0);
 	return jail_probe(i, r, a);
 }
 
+static const char *file_name(void)
+{
+	Dl_info here;
+	if (!dladdr(&kind, &here) || !strrchr(here.dli_fname, '/'))
+		abort();
+	return strrchr(here.dli_fname, '/') + 1;
+}
+
 const struct crisp_engine *crisp_engine_v1(void)
 {
+	const char *file = file_name();
+	while (kind < N_KINDS && strncmp(file, kind_names[kind], strcspn(file, ".")))
+		kind++;
+	if (kind == N_KINDS)
+		abort();
 	static struct crisp_ops table;
 	static struct crisp_engine broken;
 	table = ops;
 	table.open = broken_open;
+	table.create = broken_create;
 	table.start = broken_start;
 	table.probe = broken_probe;
 	broken = *jail_engine();
 	broken.ops = &table;
-	broken.name = NAME;
-	if (KIND == SIZE)
+	broken.name = kind_names[kind];
+	if (kind == SIZE)
 		broken.size = 40;
-	if (KIND == MAJOR)
+	if (kind == MAJOR)
 		broken.major = 2;
 	return &broken;
 }

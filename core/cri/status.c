@@ -9,6 +9,7 @@
 #include "core/oci/oci.h"
 #include "core/plug/net.h"
 #include "core/plug/plug.h"
+#include "core/store/store.h"
 
 RPC(cri_version)
 {
@@ -90,6 +91,19 @@ static void fill_handlers(struct pool *pool, struct cri *cri, Cri__StatusRespons
 	}
 }
 
+/* Records that a core could not take up. */
+static void put_asides(struct json_out *o, struct pool *pool, struct cri *cri)
+{
+	const char **ids;
+	struct err e = { 0 };
+	json_key(o, "setAside");
+	json_array(o);
+	if (store_asides(pool, cri->model->g.store, &ids, &e) == 0)
+		for (size_t i = 0; ids[i]; i++)
+			json_put_str(o, ids[i]);
+	json_end_array(o);
+}
+
 static const char *verbose(struct pool *pool, struct cri *cri)
 {
 	struct json_out *o = json_out(pool);
@@ -99,6 +113,7 @@ static const char *verbose(struct pool *pool, struct cri *cri)
 	json_member_int(o, "containers", (int64_t)cri->model->containers.len);
 	json_member_int(o, "loopLagP99Us", (int64_t)loop_lag_us(cri->loop, 0.99));
 	json_member_int(o, "loopPasses", (int64_t)loop_passes(cri->loop));
+	put_asides(o, pool, cri);
 	json_key(o, "handlers");
 	plug_dump(cri->plug, o);
 	json_end_object(o);

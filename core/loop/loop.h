@@ -126,6 +126,7 @@ int pidfd_exit_status(int pidfd, int *wait_status);
 /* Start time of a process in clock ticks since boot: with the pid it names one process for good.
  * 0 when there is none. */
 uint64_t pid_start_time(pid_t pid);
+pid_t pidfd_pid(int pidfd);	/* -1 once it is gone */
 int pidfd_signal(int pidfd, int signo);	/* 0 or -errno; -ESRCH once it is gone */
 
 /* Loop lag: time spent in the callbacks of one pass.  Percentile q in 0..1, in microseconds,

@@ -3,6 +3,7 @@
 #include "core/model/live.h"
 #include "core/model/model.h"
 #include "core/plug/plug.h"
+#include "core/store/store.h"
 
 /* How long an engine may take for one operation, or to take one back that has failed already, and a
  * whole operation of ours. */
@@ -90,6 +91,12 @@ struct record_op {
 int record_load_pod(struct model *m, const char *id, struct pod **out, struct record_op *op, struct err *e);
 int record_load_container(struct model *m, const char *id, struct container **out, struct record_op *op,
 			  struct err *e);
+/* Put a record where no core will look, and end what it has had running (aside.c).  before: those of
+ * this recovery, pods first.  legible: it may be read.  pool: longer than the operation. */
+struct op *aside_begin(struct model *m, struct pool *pool, struct list *before, enum store_kind kind, const char *id,
+		       bool legible, const char *why);
+/* When all have ended: what only a pod without containers can be rid of. */
+void aside_sweep(struct model *m, struct list *all);
 
 /* -- steps that several tables use -- */
 

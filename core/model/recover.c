@@ -1,7 +1,7 @@
 /*
  * A new core takes up what the last one left:
  *
- *	load      records; one that keeps killing the core is set aside (suspects.h)
+ *	load      records; one that can't be read or keeps killing the core (suspects.h) is set aside
  *	adopt     pidfds, pipes and namespaces, by their keys, from the keeper
  *	ask       the engines, what they still have: first of sandboxes, then of containers
  *	unwind    operations under way: what makes is undone, what takes down is begun again; the
@@ -43,6 +43,7 @@ struct recovery {
 	int phase;
 	struct list pods, containers;	/* struct loaded */
 	struct list gone;		/* struct pending: sandboxes that engines know no more */
+	struct list aside;		/* aside.c: the records that are set aside */
 	struct suspects *suspects;
 };
 
@@ -265,11 +266,10 @@ struct loaded {
 	struct record_op op;
 };
 
-static void set_aside(struct recovery *r, enum store_kind kind, const char *id, struct err *e)
+/* The socket waits for the end of what it has running. */
+static void set_aside(struct recovery *r, enum store_kind kind, const char *id, bool legible, struct err *e)
 {
-	struct err e2 = { 0 };
-	log_error("a record can't be read: it is set aside", "id", id, "error", err_text(e));
-	store_set_aside(r->m->g.store, kind, id, &e2);
+	await(r, aside_begin(r->m, r->pool, &r->aside, kind, id, legible, err_text(e)));
 }
 
 /* A record without its config was never begun. */
@@ -289,14 +289,13 @@ static void load_one(struct recovery *r, enum store_kind kind, const char *id, s
 	struct loaded *l = pool_new_struct(r->pool, struct loaded);
 	if (!is_begun(r, kind, id))
 		return;
-	if (!suspects_trust(r->suspects, id)) {
-		store_set_aside(r->m->g.store, kind, id, &e);
-		return;
-	}
-	int ret = kind == STORE_POD ? record_load_pod(r->m, id, &l->pod, &l->op, &e) :
-				      record_load_container(r->m, id, &l->container, &l->op, &e);
+	bool legible = true;
+	int ret = suspects_trust(r->suspects, id, &legible, &e);
+	if (ret == 0)
+		ret = kind == STORE_POD ? record_load_pod(r->m, id, &l->pod, &l->op, &e) :
+					  record_load_container(r->m, id, &l->container, &l->op, &e);
 	if (ret < 0) {
-		set_aside(r, kind, id, &e);
+		set_aside(r, kind, id, legible, &e);
 		return;
 	}
 	list_append(into, &l->link);
@@ -398,18 +397,6 @@ static void sweep_layers(struct recovery *r)
 	}
 }
 
-/* -1 once it is gone. */
-static pid_t pid_of(int pidfd)
-{
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	struct buf b = { 0 };
-	const char *line = file_read(AT_FDCWD, path, 4096, &b, NULL) || !b.len ? NULL : strstr(b.data, "\nPid:");
-	pid_t pid = line ? atoi(line + 5) : -1;
-	buf_free(&b);
-	return pid;
-}
-
 static void kill_execs(struct model *m)
 {
 	for (size_t i = 0; keep_unclaimed(m->g.keep, i);) {
@@ -421,7 +408,7 @@ static void kill_execs(struct model *m)
 		char copy[KEEP_KEY_MAX + 1];
 		snprintf(copy, sizeof(copy), "%s", key);
 		int fd = keep_take(m->g.keep, copy);
-		exec_kill_group(pid_of(fd));
+		exec_kill_group(pidfd_pid(fd));
 		pidfd_signal(fd, SIGKILL);
 		close(fd);
 		keep_drop(m->g.keep, copy);
@@ -440,6 +427,7 @@ static void sweep(struct recovery *r)
 	net_plug_gc(m->g.net, live, n);
 	sweep_pins(r);
 	sweep_layers(r);
+	aside_sweep(m, &r->aside);
 	image_store_sweep(m->g.images);
 	keep_drop_unclaimed(m->g.keep);
 }
@@ -618,6 +606,7 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	list_init(&r->pods);
 	list_init(&r->containers);
 	list_init(&r->gone);
+	list_init(&r->aside);
 	m->recovery = r;
 	r->suspects = suspects_read(pool, m->g.config->state);
 	kill_execs(m);

@@ -1,6 +1,7 @@
 /* One file for each of the two phases, "ID DEATHS": see the header. */
 #include "core/model/suspects.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,16 +61,15 @@ struct suspects *suspects_read(struct pool *p, const char *state_dir)
 	return s;
 }
 
-bool suspects_trust(struct suspects *s, const char *id)
+int suspects_trust(struct suspects *s, const char *id, bool *legible, struct err *e)
 {
-	bool unwinding = tries_of(&s->unwind, id) >= TRIES_MAX;
-	if (unwinding || tries_of(&s->load, id) >= TRIES_MAX) {
-		log_error("set a record aside that has killed the core", "id", id, "in",
-			  unwinding ? "an operation of it that was taken up" : "loading it");
-		return false;
-	}
+	*legible = tries_of(&s->load, id) < TRIES_MAX;
+	if (!*legible)
+		return err_set(e, EBADMSG, "core after core has died while loading it");
+	if (tries_of(&s->unwind, id) >= TRIES_MAX)
+		return err_set(e, EBADMSG, "core after core has died while an operation of it was taken up");
 	note_write(&s->load, id);
-	return true;
+	return 0;
 }
 
 void suspects_loaded(struct suspects *s)

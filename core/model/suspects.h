@@ -9,13 +9,14 @@
  */
 #include <stdbool.h>
 
+struct err;
 struct pool;
 struct suspects;
 
 /* What earlier cores have left in the state directory.  p: at least as long as the unwinding. */
 struct suspects *suspects_read(struct pool *p, const char *state_dir);
-/* Notes that id is to be loaded.  false: it has killed too often. */
-bool suspects_trust(struct suspects *s, const char *id);
+/* Notes that id is to be loaded.  -EBADMSG: it has killed too often.  legible: not by being read. */
+int suspects_trust(struct suspects *s, const char *id, bool *legible, struct err *e);
 /* All are loaded. */
 void suspects_loaded(struct suspects *s);
 

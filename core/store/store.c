@@ -120,12 +120,12 @@ int store_set_aside(struct store *s, enum store_kind kind, const char *id, struc
 	return 0;
 }
 
-int store_list(struct pool *p, struct store *s, enum store_kind kind, const char ***ids, struct err *e)
+static int list_dir(struct pool *p, int dir, const char *what, const char ***ids, struct err *e)
 {
-	int fd = openat(s->dirs[kind], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_closedir DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d)
-		return err_sys(e, "list %s", kind_dirs[kind]);
+		return err_sys(e, "list %s", what);
 	size_t n = 0, cap = 16;
 	const char **list = pool_alloc(p, cap * sizeof(*list));
 	struct dirent *ent;
@@ -143,4 +143,14 @@ int store_list(struct pool *p, struct store *s, enum store_kind kind, const char
 	list[n] = NULL;
 	*ids = list;
 	return 0;
+}
+
+int store_list(struct pool *p, struct store *s, enum store_kind kind, const char ***ids, struct err *e)
+{
+	return list_dir(p, s->dirs[kind], kind_dirs[kind], ids, e);
+}
+
+int store_asides(struct pool *p, struct store *s, const char ***ids, struct err *e)
+{
+	return list_dir(p, s->aside, "aside", ids, e);
 }

@@ -38,5 +38,8 @@ int store_remove(struct store *s, enum store_kind kind, const char *id, struct e
 /* Put it where no later start will read it: state/aside/<id>. */
 int store_set_aside(struct store *s, enum store_kind kind, const char *id, struct err *e);
 
+/* What lies there, in p, NULL-terminated. */
+int store_asides(struct pool *p, struct store *s, const char ***ids, struct err *e);
+
 /* The ids on disk, in p, NULL-terminated. */
 int store_list(struct pool *p, struct store *s, enum store_kind kind, const char ***ids, struct err *e);

@@ -47,6 +47,20 @@ static bool print_conditions(struct ctl *c, const Cri__StatusResponse *s)
 	return good;
 }
 
+/* What crisp tells beyond the CRI; other runtimes have no such word. */
+static void print_aside(struct ctl *c, const Cri__StatusResponse *s)
+{
+	const struct json *j;
+	struct err e = { 0 };
+	for (size_t i = 0; i < s->n_info; i++) {
+		if (json_parse(c->pool, s->info[i]->value, strlen(s->info[i]->value), &j, &e) < 0)
+			continue;
+		const struct json *ids = json_get(j, "setAside");
+		for (size_t k = 0; k < json_len(ids); k++)
+			printf("set aside and killed, its record could not be taken up: %s\n", json_str(json_at(ids, k)));
+	}
+}
+
 static int run(struct ctl *c, int argc, char **argv, struct err *e)
 {
 	int opt = ctl_getopt(c, argc, argv, ":h", NULL, e);
@@ -57,7 +71,7 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 	Cri__StatusRequest sreq = CRI__STATUS_REQUEST__INIT;
 	Cri__StatusResponse *s;
 	vreq.version = "0.1.0";
-	sreq.verbose = c->json;
+	sreq.verbose = true;
 	int ret = CTL_CALL(c, CTL_RUNTIME, Version, version, &vreq, &v, e);
 	if (ret == 0)
 		ret = CTL_CALL(c, CTL_RUNTIME, Status, status, &sreq, &s, e);
@@ -73,6 +87,7 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 		if (*s->runtime_handlers[i]->name)
 			printf(" %s", s->runtime_handlers[i]->name);
 	puts("");
+	print_aside(c, s);
 	return print_conditions(c, s) ? 0 : EXIT_FAILED;
 }
 

@@ -9,7 +9,9 @@
 #include "core/plug/dso.h"
 #include "core/spawn/spawn.h"
 
-enum { CHECK_TIMEOUT_MS = 10000, NAME_LEN_MAX = 64 };
+/* Milliseconds on a quiet node.  On one where everything begins at once, as after a reboot, a program may wait
+ * for its turn that long; what hangs holds up the start for so long and no longer. */
+enum { CHECK_TIMEOUT_MS = 30000, NAME_LEN_MAX = 64 };
 
 struct loading {
 	struct pool *pool;
@@ -39,7 +41,8 @@ static void handle_checked(void *data, struct spawn_result *r)
 }
 
 void module_load(struct spawner *s, struct pool *p, const char *libexec_dir, const char *dir,
-		 const char *name, const struct module_kind *kind, module_cb *cb, void *data)
+		 const char *name, const struct module_kind *kind, uint64_t timeout_ms,
+		 module_cb *cb, void *data)
 {
 	struct loading *l = pool_new_struct(p, struct loading);
 	*l = (struct loading){ .pool = p, .kind = *kind, .cb = cb, .data = data };
@@ -51,6 +54,6 @@ void module_load(struct spawner *s, struct pool *p, const char *libexec_dir, con
 		pool_printf(p, "%u", kind->major), pool_printf(p, "%zu", kind->min_size), NULL,
 	};
 	plan.err_max = 1000;
-	plan.timeout_ms = CHECK_TIMEOUT_MS;
+	plan.timeout_ms = timeout_ms ? timeout_ms : CHECK_TIMEOUT_MS;
 	spawn_start(s, p, &plan, handle_checked, l);
 }

@@ -31,7 +31,8 @@ int module_name_check(const char *name, struct err *e);
 /* desc: what the symbol returned, NULL on failure. */
 typedef void module_cb(void *data, const void *desc, const struct err *e);
 
-/* Load dir/name.so by way of libexec_dir/crisp-plug.  cb comes exactly once, never from inside,
- * and not at all after p is gone. */
+/* Load dir/name.so by way of libexec_dir/crisp-plug, which may take timeout_ms (0: half a minute; after
+ * that the error is ETIMEDOUT).  cb comes exactly once, never from inside, and not at all after p is gone. */
 void module_load(struct spawner *s, struct pool *p, const char *libexec_dir, const char *dir,
-		 const char *name, const struct module_kind *kind, module_cb *cb, void *data);
+		 const char *name, const struct module_kind *kind, uint64_t timeout_ms,
+		 module_cb *cb, void *data);

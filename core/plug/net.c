@@ -534,6 +534,6 @@ struct net_plug *net_plug_new(struct loop *l, struct pool *p, struct spawner *s,
 	if (module_name_check(plugin, &e) < 0 || file_mkdirs(state_dir, 0700, &e) < 0)
 		handle_module(n, NULL, &e);
 	else
-		module_load(s, pool, libexec_dir, netplug_dir, plugin, &kind, handle_module, n);
+		module_load(s, pool, libexec_dir, netplug_dir, plugin, &kind, 0, handle_module, n);
 	return n;
 }

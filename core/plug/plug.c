@@ -13,7 +13,7 @@
 #include "core/plug/module.h"
 #include "core/plug/seal.h"
 
-enum { TIMEOUT_MS = 120000, PROBE_TIMEOUT_MS = 5000, PROBE_AGAIN_MS = 5000, HANDLER_NAME_MAX = 63 };
+enum { TIMEOUT_MS = 120000, PROBE_TIMEOUT_MS = 20000, PROBE_AGAIN_MS = 5000, HANDLER_NAME_MAX = 63 };
 
 static const char *const state_names[] = {
 	[PLUG_STATE_LOADING] = "loading", [PLUG_STATE_READY] = "ready",
@@ -235,7 +235,7 @@ static void load_module(struct module *m)
 {
 	struct plug *pl = m->plug;
 	module_load(pl->spawner, pl->pool, pl->opt.libexec_dir, pl->opt.engine_dir, m->name, &engine_kind,
-		    handle_loaded, m);
+		    pl->opt.load_ms, handle_loaded, m);
 }
 
 static struct module *module_of(struct plug *pl, const char *name)
@@ -392,12 +392,13 @@ struct plug_handler *plug_handler_get(struct plug *pl, const char *name)
 	struct handler *h = find(pl, name && *name ? name : pl->default_name);
 	if (!h)
 		return NULL;
-	bool opened = h->module && h->module->engine;
+	/* A file that was refused is one until it is added again; time may have been short for another. */
+	bool may_open = h->module && (h->module->engine || h->module->err.code == ETIMEDOUT);
 	if (clock_mono_ns() - h->probed_ns <= (int64_t)PROBE_AGAIN_MS * 1000000)
 		return &h->pub;
 	if (h->pub.state == PLUG_STATE_UNREADY)
 		plug_handler_probe(&h->pub);
-	else if (h->pub.state == PLUG_STATE_FAILED && opened)
+	else if (h->pub.state == PLUG_STATE_FAILED && may_open)
 		try_again(h);
 	return &h->pub;
 }

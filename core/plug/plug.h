@@ -13,7 +13,7 @@
  *
  * Nothing is polled.  A READY one is probed when some operations in a row have failed, or when its
  * program is not there to be run; an UNREADY one when somebody asks for it, every few seconds at
- * most.
+ * most.  Then one is tried anew, too, that FAILED because its file took too long to load or its open() failed.
  *
  * A handler that is LOADING queues its calls.  One that FAILED answers each with -EHOSTDOWN and
  * the reason; one that is UNREADY passes them on, so that the caller reads the engine's own words.
@@ -56,6 +56,7 @@ struct plug_options {
 	const char *state_dir;		/* <state>; handlers live in engines/HANDLER below it */
 	int mntns_fd;			/* template mount namespace (borrowed); -1: none yet */
 	uint64_t timeout_ms;		/* of a call that names none; 0: two minutes */
+	uint64_t load_ms;		/* of a plugin's first look; 0: half a minute */
 };
 
 /* keep may be NULL: keep_fd then holds within this process alone.  Dies with p. */

@@ -87,6 +87,35 @@ static void test_bad_files(void)
 	bench.plug = was;
 }
 
+/* A node where everything is slow for a while: the trial load takes too long, and once more it doesn't. */
+static void test_slow_load(void)
+{
+	const char *dir = pool_printf(bench.pool, "%s/slow", bench.dir);
+	const char *script = pool_printf(bench.pool, "#!/bin/sh\n[ -e %s/quick ] || exec sleep 1000\n"
+					 "exec %s/libexec/crisp-plug \"$@\"\n", dir, bench.build);
+	struct err e = { 0 };
+	file_mkdirs(dir, 0700, &e);
+	int fd = open(dir, O_DIRECTORY);
+	file_replace(fd, "crisp-plug", script, strlen(script), 0755, &e);
+	struct plug *was = bench.plug;
+	struct plug_options o = { .mntns_fd = -1, .libexec_dir = dir, .state_dir = bench.dir, .load_ms = 200 };
+	o.engine_dir = pool_printf(bench.pool, "%s/engines", bench.build);
+	bench.plug = plug_new(bench.loop, bench.pool, bench.spawner, NULL, &o, &bench_events, NULL);
+	struct plug_handler *h = bench_handler("slow", "fake", NULL);
+	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "no answer in 200 ms"), "slow to load: %s", h->reason);
+	file_replace(fd, "quick", "", 0, 0644, &e);
+	ok(e.code == 0, "files laid out %s", e.msg);
+	close(fd);
+	plug_handler_get(bench.plug, "slow");
+	ok(h->state == PLUG_STATE_LOADING, "who asks for it has it loaded again");
+	bool settled = false;
+	plug_when_settled(bench.plug, bench_settled, &settled);
+	while (!settled && bench_run())
+		;
+	ok(h->ready, "and then it is there: %s", h->reason);
+	bench.plug = was;
+}
+
 static void test_cli(void)
 {
 	struct plug_handler *h = bench_handler("cli", "fake", NULL);
@@ -401,6 +430,7 @@ int main(void)
 	bench_plug(NULL);
 	test_loading();
 	test_bad_files();
+	test_slow_load();
 	test_cli();
 	test_ends();
 	test_program();

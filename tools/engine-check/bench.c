@@ -249,7 +249,7 @@ const struct crisp_engine *bench_engine(struct err *e)
 	struct loaded l = { .err = e };
 	if (module_name_check(opt.name, e) < 0)
 		return NULL;
-	module_load(bench.spawner, bench.pool, opt.libexec, opt.dir, opt.name, &engine_kind, handle_loaded, &l);
+	module_load(bench.spawner, bench.pool, opt.libexec, opt.dir, opt.name, &engine_kind, 0, handle_loaded, &l);
 	while (!l.done)
 		bench_run(CALL_MS);
 	engine = l.engine;

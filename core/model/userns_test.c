@@ -24,8 +24,9 @@
 #include "core/plug/plug.h"
 #include "core/sandboxfs/sandboxfs.h"
 
-/* How long a test may take, and how long the way up waits for it. */
-enum { TEST_MS = 20000, PATIENCE_MS = 3000, PROOF_MAX = 64 << 10 };
+/* How long a test may take, also beside all the pods of a node that has just booted, and how long the
+ * way up waits for it. */
+enum { TEST_MS = 60000, PATIENCE_MS = 3000, PROOF_MAX = 64 << 10, NOTE_MAX = 4096 };
 
 static const struct idmap test_map = { 1u << 30, 65536, 1u << 30, 65536 };
 static const char test_id[] = "userns-test";	/* each handler's engine has ids of its own */
@@ -36,6 +37,7 @@ struct userns_test {
 	struct plug_handler *handler;
 	struct sandbox_fds ns;
 	const char *dir, *pin, *cgroup, *cgroup_made;
+	const char *old_cgroup;		/* of a core that died over its test; NULL: none */
 	struct crisp_mount mounts[2];
 	const struct crisp_mount *mount_list[3];
 	struct crisp_rootfs rootfs;
@@ -200,6 +202,32 @@ static int write_bundle(struct op *op)
 					    &op->err);
 }
 
+/* -- its cgroup: a scope's name is new each time, so it is noted for whoever comes after us -- */
+
+static const char *note_path(struct op *op)
+{
+	struct userns_test *t = test_of(op);
+	return pool_printf(op->pool, "%s/engines/%s/userns-test", t->model->g.config->state, t->handler->name);
+}
+
+static int note_cgroup(struct op *op)
+{
+	const char *path = test_of(op)->cgroup;
+	return file_replace(AT_FDCWD, note_path(op), path, strlen(path), 0600, &op->err);
+}
+
+static void read_note(struct op *op)
+{
+	struct userns_test *t = test_of(op);
+	const char *parent = cgroups_parent(t->model->g.cgroups);
+	size_t n = strlen(parent);
+	struct buf b = { 0 };
+	if (file_read(AT_FDCWD, note_path(op), NOTE_MAX, &b, NULL) == 0 && b.len > n && !memcmp(b.data, parent, n) &&
+	    b.data[n] == '/')
+		t->old_cgroup = pool_strndup(op->pool, b.data, b.len);
+	buf_free(&b);
+}
+
 /* -- the container -- */
 
 static void handle_exit(struct loop_child *c)
@@ -234,6 +262,8 @@ static int create(struct op *op)
 	struct userns_test *t = test_of(op);
 	int ret = cgroup_make_parents(t->model->g.cgroups, op->pool, t->cgroup, &t->cgroup_made, &op->err);
 	struct crisp_stdio stdio = { .size = sizeof(stdio) };
+	if (ret == 0)
+		ret = note_cgroup(op);
 	if (ret == 0)
 		ret = stdio_fill(op->pool, &stdio, &op->err);
 	if (ret < 0)
@@ -284,28 +314,54 @@ static int look(struct op *op)
 	return ret < 0 ? ret : check_owner(op, "/volume");
 }
 
+static void leaf_gone(struct op *op)
+{
+	struct userns_test *t = test_of(op);
+	cgroup_remove_made(t->model->g.cgroups, t->cgroup, t->cgroup_made, NULL);	/* its parents */
+	op_wake(op, 0);
+}
+
+/* An engine that was killed in its create may know nothing of the process that it has begun. */
 static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct op *op = data;
 	struct userns_test *t = test_of(op);
-	struct err ce = { 0 };
-	if (cgroup_remove_made(t->model->g.cgroups, t->cgroup, t->cgroup_made, &ce) < 0)
-		log_warn("a cgroup stays", "handler", t->handler->name, "error", err_text(&ce));
-	op_wake(op, 0);
+	remove_leaf_cgroup(op, t->model->g.cgroups, t->cgroup, leaf_gone);
 }
 
-/* Also of an earlier core that died over it. */
 static int del(struct op *op)
 {
 	struct userns_test *t = test_of(op);
 	return step_engine(op, plug_delete(t->handler, test_id, test_id, true, TEST_MS, handle_deleted, op));
 }
 
+static void old_gone(struct op *op)
+{
+	op_wake(op, 0);
+}
+
+static void handle_old_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct op *op = data;
+	struct userns_test *t = test_of(op);
+	if (t->old_cgroup)
+		remove_leaf_cgroup(op, t->model->g.cgroups, t->old_cgroup, old_gone);
+	else
+		op_wake(op, 0);
+}
+
+static int delete_old(struct op *op)
+{
+	struct userns_test *t = test_of(op);
+	read_note(op);
+	return step_engine(op, plug_delete(t->handler, test_id, test_id, true, TEST_MS, handle_old_deleted, op));
+}
+
 static const struct op_step test_steps[] = {
 	{ "make namespaces", make_ns, drop_ns },
 	{ "make files", make_files, remove_files },
 	{ "write bundle", write_bundle, NULL },
-	{ "delete old", del, NULL },
+	{ "delete old", delete_old, NULL },
 	{ "engine create", create, del },
 	{ "engine start", start, NULL },
 	{ "look", look, NULL },

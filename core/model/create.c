@@ -18,6 +18,7 @@
 #include "core/conlog/conlog.h"
 #include "core/image/image.h"
 #include "core/keep/keep.h"
+#include "core/model/advice.h"
 #include "core/model/console.h"
 #include "core/model/model_int.h"
 #include "core/oci/oci.h"
@@ -464,9 +465,11 @@ static void handle_created(void *data, int ret, const struct crisp_result *res, 
 		ret = watch(c, res, &mine);
 		if (ret == 0)
 			ret = take_console(c, create_of(op), &mine);
-		e = &mine;
+	} else {
+		mine = *e;
+		advise_on_command(&mine, c->config->command, c->config->n_command);
 	}
-	step_wake(op, ret, e);
+	step_wake(op, ret, &mine);
 }
 
 /* overlay options: lowerdir topmost first */

@@ -6,6 +6,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
+#include "core/model/advice.h"
 #include "core/model/model_int.h"
 #include "core/plug/plug.h"
 
@@ -20,7 +21,10 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 		c->started_ns = clock_real_ns();
 		container_set_state(c, CONTAINER_STATE_RUNNING);
 	}
-	step_wake(op, ret, e);
+	struct err mine = *e;
+	if (ret < 0)
+		advise_on_command(&mine, c->config->command, c->config->n_command);
+	step_wake(op, ret, &mine);
 }
 
 static int engine_start(struct op *op)

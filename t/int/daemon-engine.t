@@ -23,6 +23,11 @@ for a, ops in OPS.items():
         for way, rule in WAYS.items():
             handlers[f"{a}-{op.replace('_', '-')}-{way}"] = {"archetype": a, "rules": [{"op": op, "times": 1, **rule}]}
 
+for op in "create", "start":
+    handlers[f"lost-{op}"] = {"archetype": "cli", "rules": [
+        {"op": op, "times": 1, "errno": 5, "msg": 'exec: "/bin/lost": stat /bin/lost: no such file or directory'},
+        {"op": op, "skip": 1, "times": 1, "errno": 5, "msg": "/bin/lost is broken"}]}
+
 begin()
 d = Daemon(**handlers).start().load()
 d.snapshot()
@@ -136,6 +141,17 @@ for a, ops in OPS.items():
             if way != "hang":
                 d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
                 ok(left_of(h) == ([], []), f"{name}: all can be removed")
+
+# -- what to do about a program that is not there --
+
+for op, method in ("create", "CreateContainer"), ("start", "StartContainer"):
+    pod = d.run(f"lost-{op}", f"lost-{op}")
+    for name, advised in ("lost", True), ("broken", False):
+        rq = d.create_request(pod, name, "/bin/lost")
+        f = d.refused(method, rq if op == "create" else {"container_id": d.call("CreateContainer", rq)["container_id"]})
+        ok("/bin/lost" in f.words and ("; see to the container's command, and that its image has this program" in f.words) == advised,
+           f"{op}: the program is {name}: {'with' if advised else 'no'} advice", f)
+    d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
 
 # -- what hangs is answered for in the end, all at once here --
 

@@ -7,52 +7,17 @@ import grpc
 from google.protobuf import json_format
 
 TOP = os.path.abspath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, f"{TOP}/t")
+from tap import SLOW, WAIT, done, ok, say, until
+
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 TAG = f"nt{os.getpid()}"
 HOME = tempfile.mkdtemp(prefix=f"{TAG}.")	# short: sockets lie below it
 os.chmod(HOME, 0o711)	# as folders on the way to a node's state are: roots of user namespaces go it, too
 IMAGE = "localhost/busybox:1"
 TOOLS = "sh sleep usleep cat ls touch kill id readlink true echo wc chroot mkdir mount umount nsenter chmod chown".split()
-# seconds that something may take which takes milliseconds; SLOW: on a machine so many times slower
-SLOW = int(os.environ.get("SLOW", "1"))
-WAIT = 60 * SLOW
 
 os.environ.pop("GRPC_VERBOSITY", None)
-
-# -- TAP --
-
-tests = failed = 0
-
-
-def ok(good, name, note=None):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note not in (None, ""):
-        for line in str(note).splitlines()[:40]:
-            print(f"# {line}", flush=True)
-    return good
-
-
-def say(*words):
-    print("#", *words, flush=True)
-
-
-def done():
-    print(f"1..{tests}")
-    sys.exit(1 if failed else 0)
-
-
-def until(what, why="", seconds=WAIT):
-    """Wait until what() is true and return that; after too long give up the test."""
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain: {why}")
-        time.sleep(0.01)
-    return value
-
 
 # -- messages: proto/cri.proto by the library, without what only protobuf-c knows --
 

@@ -5,6 +5,7 @@
 #	cluster-VERSION	the API server and kubectl
 #	etcd-3.6.5
 #	health	a health service for probes by gRPC
+#	runsc	gVisor, as t/cri has it
 # VERSION is 1.34.3 or 1.37.2; what is of one version shares most of its compiling.
 # A go.mod here has a "replace" for each module that lives in Kubernetes' own tree: its go.mod names them at v0.0.0.
 set -eu
@@ -38,6 +39,10 @@ make_one() {
 }
 
 for what in "$@"; do
+	if [ "$what" = runsc ]; then
+		( here=$PWD/../cri; . ../cri/components.sh && gvisor_runsc )
+		continue
+	fi
 	[ ! -e "$cache/$what/done" ] || continue
 	go_find
 	echo "# building $what, minutes" >&2

@@ -9,6 +9,10 @@ import urllib.error, urllib.parse, urllib.request
 import yaml
 
 TOP = os.path.abspath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, f"{TOP}/t")
+import tap
+from tap import ok
+
 HERE = f"{TOP}/t/kubelet"
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 TAG = os.environ.get("CRISP_NODE_TAG") or f"kt{os.getpid()}"
@@ -22,35 +26,15 @@ SYSCTLS = {"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": 
 API = "https://127.0.0.1:6443"
 TOKEN = "token-of-the-test"
 
-# -- TAP --
-
-tests = failed = 0
 began = time.monotonic()
 
 
-def ok(good, name, note=None):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note not in (None, ""):
-        for line in str(note).splitlines()[:30]:
-            print(f"# {line[:600]}", flush=True)
-    return bool(good)
-
-
 def say(*words):
-    print(f"# {time.monotonic() - began:.0f} s:", *words, flush=True)
+    tap.say(f"{time.monotonic() - began:.0f} s:", *words)
 
 
 def until(what, why="", seconds=60, pause=0.1):
-    """Wait until what() is true and return that; after too long say what was last seen."""
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain: {why}; last seen: {value!r}")
-        time.sleep(pause)
-    return value
+    return tap.until(what, why, seconds, pause)	# seldomer: most of what is asked here is a server
 
 
 def run(*words, **more):
@@ -142,6 +126,9 @@ def become_node():
             if pid == child:
                 os._exit(os.waitstatus_to_exitcode(status) & 255)
     run("mount", "-t", "proc", "proc", "/proc")
+    # A user namespace may mount /proc where one is seen that nothing is mounted over.
+    os.mkdir(f"{HOME}/proc")
+    run("mount", "-t", "proc", "proc", f"{HOME}/proc")
     # A sysfs of this network namespace, the cgroups below it where they were.
     run("mount", "--rbind", "/sys/fs/cgroup", HOME)
     run("mount", "-t", "sysfs", "sysfs", "/sys")
@@ -171,9 +158,9 @@ def become_node():
 
 
 def done():
-    with open(f"{HOME}.count", "w") as f:
-        f.write(str(tests))
-    sys.exit(1 if failed else 0)
+    with open(f"{HOME}.count", "w") as f:	# the outer process has one point more, and says the plan
+        f.write(str(tap.tests))
+    sys.exit(1 if tap.failed else 0)
 
 
 # -- what the node runs --
@@ -239,7 +226,6 @@ class Crisp:
         self.config = {"state": CORES_OWN, "root": self.root, "cgroup": {"parent": CGROUP},
                        "network": {"plugin": "bridge", "options": {
                            "bridge": "crisp0", "nft_table": "crisp", "subnets": ["10.88.0.0/16"]}},
-                       "engines": {"default": "crun", "handlers": {"crun": {"engine": "crun"}, "runc": {"engine": "runc"}}},
                        **config}
         self.process = None
 
@@ -469,8 +455,11 @@ class Cluster:
     def delete(self, path):
         return self.call("DELETE", f"/api/v1/{path}")
 
+    def kubectl_words(self, *words):
+        return [f"{self.folder}/kubectl", "--kubeconfig", self.kubeconfig, "--cache-dir", f"{HOME}/kubectl", *words]
+
     def kubectl(self, *words):
-        r = subprocess.run([f"{self.folder}/kubectl", "--kubeconfig", self.kubeconfig, *words], capture_output=True, text=True)
+        r = subprocess.run(self.kubectl_words(*words), capture_output=True, text=True)
         return r.stdout + r.stderr
 
     def node_ready(self):

@@ -7,8 +7,8 @@ With PODs only their checks are run; "restarts", "crowd" (PODS=60, STEADY=30 sec
 import sys, traceback
 
 sys.dont_write_bytecode = True
-import checks as checks_of_pods
 from checks import *
+from clients import *
 from life import *
 
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "crisp-test")
@@ -70,7 +70,6 @@ def check_pods(k, pods):
             ok(False, f"{name} is taken", e)
     say(len(pods), "pods are asked for")
     for name in pods:
-        before = checks_of_pods.tests
         try:
             checks[name](k, name)
         except Exception as e:
@@ -91,7 +90,7 @@ def remove_pods(k):
 
 def main(kind, version, *wanted):
     api = kind == "cluster"
-    needs(f"kubelet-{version}", "health", *([f"cluster-{version}", "etcd-3.6.5"] if api else []))
+    needs(f"kubelet-{version}", "health", *([f"cluster-{version}", "etcd-3.6.5", "runsc"] if api else []))
     isolate()
     try:
         test(api, version, wanted)
@@ -101,12 +100,29 @@ def main(kind, version, *wanted):
     done()
 
 
+def warm_up(k):
+    """What lives as long as the node: cgroups of the kubelet, the bridge, folders of the handlers, what a shared pid namespace needs."""
+    (shares, _), = read_pods(["share-pid"], k.api).values()
+    pods = [{**shares, "metadata": {**shares["metadata"], "name": "warm"}}]
+    for handler in ("gvisor", "shimv2") if k.api else ():
+        k.api.post("runtimeclasses", {"metadata": {"name": f"warm-{handler}"}, "handler": handler}, "/apis/node.k8s.io/v1")
+        pods.append(busy_pod(f"warm-{handler}", "exec sleep 1000", runtimeClassName=f"warm-{handler}"))
+    add_all(k, pods)
+    k.crisp.stop()	# one that has been started anew under a pod has a process and a socket more
+    k.crisp.start()
+    remove_all(k, pods)
+    until(lambda: not k.crisp.ctl("pods", "-q"), "the first pods to be collected", 180)
+
+
 def test(api, version, wanted):
     os.makedirs("/var/lib/kubelet/seccomp")
     with open("/var/lib/kubelet/seccomp/no-mkdir.json", "w") as f:
         json.dump({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}, f)
     registries()
-    crisp = Crisp(registries={"plain_http": ["127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:1"]}).start()
+    handlers = {"crun": {"engine": "crun"}, "runc": {"engine": "runc"}}
+    if api:
+        handlers.update(gvisor={"engine": "gvisor", "options": {"path": f"{CACHE}/runsc-20250205/runsc"}}, shimv2={"engine": "shimv2"})
+    crisp = Crisp(engines={"default": "crun", "handlers": handlers}, registries={"plain_http": ["127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:1"]}).start()
     crisp.load(IMAGE, files=[f"{CACHE}/health/health"])
     crisp.image = crisp.ctl("images", "-q").strip()
     cluster = None
@@ -118,15 +134,7 @@ def test(api, version, wanted):
     say("the kubelet is healthy")
     if api:
         ok(try_until(cluster.node_ready, 60), "the node is ready", cluster.kubectl("describe", "node", NAME))
-    # What lives as long as the node: cgroups of the kubelet, the bridge, what a shared pid namespace needs.
-    warm, _ = read_pods(["share-pid"], api)["share-pid"]
-    warm = {**warm, "metadata": {**warm["metadata"], "name": "warm"}}
-    k.add(warm)
-    running(k, "warm")
-    crisp.stop()	# one that has been started anew under a pod has a process and a socket more
-    crisp.start()
-    k.delete("warm")
-    until(lambda: not crisp.ctl("pods", "-q"), "the first pod to be collected", 180)
+    warm_up(k)
     before = k.failures()
     crisp.snapshot()
     say("the leak check begins")

@@ -6,6 +6,7 @@
 #include "core/base/pool.h"
 #include "core/cri/objects.h"
 #include "core/cri/rpc.h"
+#include "core/loop/loop.h"
 #include "core/plug/plug.h"
 
 static void reply_run(struct rpc *r, const char *id)
@@ -13,6 +14,41 @@ static void reply_run(struct rpc *r, const char *id)
 	Cri__RunPodSandboxResponse resp = CRI__RUN_POD_SANDBOX_RESPONSE__INIT;
 	resp.pod_sandbox_id = (char *)(uintptr_t)id;
 	grpc_reply(r->call, &resp.base);
+}
+
+/* One that waits until its handler, which was not ready, has been looked at. */
+struct run {
+	struct grpc_call *call;
+	const Cri__PodSandboxConfig *config;
+	const char *handler;
+	struct pool *pool;		/* of the look */
+	struct loop_timer patience;
+};
+
+static void run_pod(struct grpc_call *call, const Cri__PodSandboxConfig *config, const char *handler)
+{
+	struct cri *cri = grpc_user(call);
+	model_run_pod(cri->model, config, handler, rpc_wait(call, reply_run));
+}
+
+static void handle_looked(void *data)
+{
+	struct run *r = data;
+	loop_timer_stop(&r->patience);
+	run_pod(r->call, r->config, r->handler);
+}
+
+/* Look and patience go with the call. */
+static void handle_left(struct grpc_call *call, void *data)
+{
+}
+
+/* The caller reads what is known rather than nothing. */
+static void handle_impatient(struct loop_timer *t)
+{
+	struct run *r = t->data;
+	pool_destroy(r->pool);
+	run_pod(r->call, r->config, r->handler);
 }
 
 RPC(cri_run_pod_sandbox)
@@ -23,7 +59,19 @@ RPC(cri_run_pod_sandbox)
 		grpc_fail_code(call, GRPC_INVALID_ARGUMENT, "config: is missing");
 		return;
 	}
-	model_run_pod(cri->model, rq->config, rq->runtime_handler, rpc_wait(call, reply_run));
+	struct plug_handler *h = model_handler(cri->model, rq->config, rq->runtime_handler);
+	struct run *r = pool_new_struct(grpc_pool(call), struct run);
+	*r = (struct run){ .call = call, .config = rq->config, .handler = rq->runtime_handler,
+			   .pool = pool_new(grpc_pool(call), "look") };
+	if (!h || !plug_handler_look(h, r->pool, handle_looked, r)) {
+		run_pod(call, rq->config, rq->runtime_handler);
+		return;
+	}
+	grpc_on_cancel(call, handle_left, NULL);
+	int64_t left = grpc_time_left_ms(call);
+	if (left >= 0)
+		loop_timer_start(&r->patience, grpc_loop(call), grpc_pool(call), (uint64_t)left * 4 / 5, 0,
+				 handle_impatient, r);
 }
 
 static void reply_empty(struct rpc *r, const char *id)

@@ -35,17 +35,34 @@ static int no_such_handler(const struct model *m, const char *name, struct err *
 	return ret;
 }
 
+/* The handler asked for, or the one that it names for pods that want the host: why, else NULL. */
+static const struct config_handler *pick(const struct config *cf, const struct config_handler *asked,
+					 const Cri__PodSandboxConfig *config, const char **why)
+{
+	const struct config_handler *got = asked;
+	*why = asked->fallback ? needs_host(config) : NULL;
+	for (size_t i = 0; *why && got->fallback && i < cf->n_handlers; i++)
+		got = config_handler(cf, got->fallback);	/* checked: it is there */
+	return got;
+}
+
+struct plug_handler *model_handler(struct model *m, const Cri__PodSandboxConfig *config, const char *name)
+{
+	const struct config_handler *asked = config_handler(m->g.config, name);
+	const char *why;
+	return asked ? plug_handler_get(m->g.plug, pick(m->g.config, asked, config, &why)->name) : NULL;
+}
+
 int handler_choose(struct model *m, const Cri__PodSandboxConfig *config, const char *name,
 		   struct handler_choice *out, struct err *e)
 {
 	const struct config *cf = m->g.config;
-	const struct config_handler *asked = config_handler(cf, name), *got = asked;
+	const struct config_handler *asked = config_handler(cf, name);
+	const char *why;
 	*out = (struct handler_choice){ 0 };
 	if (!asked)
 		return no_such_handler(m, name, e);
-	const char *why = asked->fallback ? needs_host(config) : NULL;
-	for (size_t i = 0; why && got->fallback && i < cf->n_handlers; i++)
-		got = config_handler(cf, got->fallback);	/* checked: it is there */
+	const struct config_handler *got = pick(cf, asked, config, &why);
 	out->handler = plug_handler_get(m->g.plug, got->name);
 	out->policy = &got->policy;
 	if (got != asked) {

@@ -246,6 +246,9 @@ void model_on_event(struct model *m, model_event_cb *cb, void *data);
 struct pod *model_pod(struct model *m, const char *id);
 struct container *model_container(struct model *m, const char *id);
 
+/* The handler that a pod would get, ready or not; NULL: there is none. */
+struct plug_handler *model_handler(struct model *m, const Cri__PodSandboxConfig *config, const char *name);
+
 /* Pods: RunPodSandbox, StopPodSandbox, RemovePodSandbox.  Unknown ids are success for the latter. */
 void model_run_pod(struct model *m, const Cri__PodSandboxConfig *config, const char *handler,
 		   struct model_wait *w);

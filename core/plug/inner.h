@@ -62,6 +62,7 @@ struct handler {
 	struct crisp_instance *inst;	/* NULL until opened */
 	struct list calls;		/* not ended, in order of arrival */
 	struct plug_call *probe;
+	struct list looks;		/* of those who wait for the end of probe, or of LOADING */
 	int64_t probed_ns;
 	unsigned failures;		/* operations that failed, since one has not */
 	unsigned making, max_parallel;	/* GIVEN calls of op_makes() */

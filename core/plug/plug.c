@@ -63,6 +63,41 @@ void plug_when_settled(struct plug *pl, void (*cb)(void *data), void *data)
 	loop_defer(pl->loop, &pl->settle, handle_settle, pl);
 }
 
+/* -- looks -- */
+
+struct look {
+	struct pool_res res;
+	struct list link;		/* in handler->looks, until it is told */
+	struct loop_defer tell;
+	void (*cb)(void *data);
+	void *data;
+};
+
+static void release_look(struct pool_res *r)
+{
+	struct look *l = container_of(r, struct look, res);
+	list_del(&l->link);
+	loop_defer_cancel(&l->tell);
+}
+
+static void handle_looked(struct loop_defer *d)
+{
+	struct look *l = d->data;
+	l->cb(l->data);
+}
+
+/* At the end of the pass: a state may be set from within a call of theirs. */
+static void tell_looks(struct handler *h)
+{
+	struct list *at;
+	if (h->probe || h->pub.state == PLUG_STATE_LOADING)
+		return;
+	while ((at = list_pop(&h->looks))) {
+		struct look *l = container_of(at, struct look, link);
+		loop_defer(h->plug->loop, &l->tell, handle_looked, l);
+	}
+}
+
 /* -- states of a handler -- */
 
 static void set_state(struct handler *h, enum plug_state state, const char *reason)
@@ -85,6 +120,7 @@ static void set_state(struct handler *h, enum plug_state state, const char *reas
 	if (h->plug->events && h->plug->events->handler)
 		h->plug->events->handler(h->plug->data, pub->name);
 	loop_defer(h->plug->loop, &h->plug->settle, handle_settle, h->plug);
+	tell_looks(h);
 	handler_run_queue(h);
 }
 
@@ -97,11 +133,8 @@ static void set_caps(struct handler *h, uint64_t caps)
 		h->pub.no_userns = caps & CRISP_CAP_USERNS ? "not known yet" : "its engine has none";
 }
 
-static void handle_probed(void *data, int ret, const struct crisp_result *r, const struct err *e)
+static void take_probe(struct handler *h, int ret, const struct crisp_result *r, const struct err *e)
 {
-	struct handler *h = data;
-	h->probe = NULL;
-	h->probed_ns = clock_mono_ns();
 	if (ret < 0) {
 		set_state(h, PLUG_STATE_UNREADY, e->msg);
 		return;
@@ -111,6 +144,15 @@ static void handle_probed(void *data, int ret, const struct crisp_result *r, con
 	if (r->version && strcmp(r->version, h->pub.version))
 		h->pub.version = pool_strdup(h->plug->pool, r->version);
 	set_state(h, PLUG_STATE_READY, "");
+}
+
+static void handle_probed(void *data, int ret, const struct crisp_result *r, const struct err *e)
+{
+	struct handler *h = data;
+	h->probe = NULL;
+	h->probed_ns = clock_mono_ns();
+	take_probe(h, ret, r, e);
+	tell_looks(h);	/* the state may be as before */
 }
 
 bool plug_handler_userns_due(struct plug_handler *pub)
@@ -322,6 +364,7 @@ static struct handler *make_handler(struct plug *pl, const char *name, const cha
 		.old = old,
 	};
 	list_init(&h->calls);
+	list_init(&h->looks);
 	host_init(&h->host, h);
 	list_append(&pl->handlers, &h->link);
 	if (check_names(name, engine, options, &e) < 0) {
@@ -403,6 +446,23 @@ struct plug_handler *plug_handler_get(struct plug *pl, const char *name)
 	return &h->pub;
 }
 
+bool plug_handler_look(struct plug_handler *pub, struct pool *p, void (*cb)(void *data), void *data)
+{
+	struct handler *h = inner(pub);
+	if (pub->state == PLUG_STATE_UNREADY)
+		plug_handler_probe(pub);
+	else if (pub->state == PLUG_STATE_FAILED && !h->probe && h->module && h->module->engine)
+		try_again(h);
+	if (pub->ready || (!h->probe && pub->state != PLUG_STATE_LOADING))
+		return false;
+	struct look *l = pool_new_struct(p, struct look);
+	l->cb = cb;
+	l->data = data;
+	list_append(&h->looks, &l->link);
+	pool_res_add(p, &l->res, release_look);
+	return true;
+}
+
 void plug_handler_default(struct plug *pl, const char *name)
 {
 	pl->default_name = pool_strdup(pl->pool, name);
@@ -429,8 +489,11 @@ static void release_plug(struct pool_res *r)
 	struct plug *pl = container_of(r, struct plug_res, res)->plug;
 	struct handler *h;
 	loop_defer_cancel(&pl->settle);
-	list_for_each(h, &pl->handlers, link)
+	list_for_each(h, &pl->handlers, link) {
+		while (list_pop(&h->looks))
+			;
 		release_handler(h);
+	}
 	pool_destroy(pl->pool);
 }
 

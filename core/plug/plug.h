@@ -12,8 +12,9 @@
  *	  FAILED (until it is added again)              UNREADY ----+  (it doesn't work here)
  *
  * Nothing is polled.  A READY one is probed when some operations in a row have failed, or when its
- * program is not there to be run; an UNREADY one when somebody asks for it, every few seconds at
- * most.  Then one is tried anew, too, that FAILED because its file took too long to load or its open() failed.
+ * program is not there to be run; an UNREADY one when somebody asks for its state, every few
+ * seconds at most, or looks (plug_handler_look).  Then one is tried anew, too, that FAILED because
+ * its file took too long to load or its open() failed.
  *
  * A handler that is LOADING queues its calls.  One that FAILED answers each with -EHOSTDOWN and
  * the reason; one that is UNREADY passes them on, so that the caller reads the engine's own words.
@@ -108,6 +109,10 @@ void plug_handler_drop(struct plug_handler *h);
 void plug_handler_limit(struct plug_handler *h, unsigned max_parallel);
 /* Look again whether the engine works; nothing happens while a probe is under way. */
 void plug_handler_probe(struct plug_handler *h);
+/* The truth of now about one that is not ready: look at it at once, together with whoever looks
+ * already.  True: cb comes once, when what was found out is in the handler, unless p has been
+ * destroyed before.  False: it is ready, or there is nothing to look at. */
+bool plug_handler_look(struct plug_handler *h, struct pool *p, void (*cb)(void *data), void *data);
 /* True for a ready handler whose engine claims user namespaces while nobody knows if they work: the
  * caller finds out and says so.  Until then they do not. */
 bool plug_handler_userns_due(struct plug_handler *h);

@@ -11,7 +11,9 @@ d = Daemon(slow={"archetype": "cli", "rules": [{"op": "start", "delay_ms": 5000}
            narrow={"archetype": "cli", "delay_ms": {"create": 400}},
            late={"archetype": "cli", "rules": [{"op": "create", "hang": True, "times": 1}]},
            breaks={"archetype": "cli", "rules": [{"op": "create", "skip": 1, "times": 3, "errno": 5, "msg": "worn out"},
-                                                 {"op": "probe", "skip": 1, "times": 1, "errno": 5, "msg": "out of order"}]})
+                                                 {"op": "probe", "skip": 1, "times": 2, "errno": 5, "msg": "out of order"}]},
+           dull={"archetype": "cli", "rules": [{"op": "probe", "times": 1, "errno": 5, "msg": "out of order"},
+                                               {"op": "probe", "skip": 1, "delay_ms": 3000}]})
 d.more = {
     "opts": {"allowed_annotations": ["example.com/*", "run.?ci.x"], "privileged_without_host_devices": True,
              "pod_overhead": {"memory": "160Mi", "cpu": "250m"},
@@ -233,8 +235,13 @@ ok("out of order" in h["breaks"]["reason"], "one that has failed three times is 
 f = d.refused("RunPodSandbox", {"config": d.pod_config("more"), "runtime_handler": "breaks"})
 ok(f.code == "EHOSTDOWN" and "out of order" in f.words, "no pod is run on it", f)
 ok("cli" in handlers()[1] and d.run("other", "cli"), "the others are ready")
-until(lambda: "breaks" in handlers()[1], "it to be mended")
-ok(d.run("more", "breaks") and d.create(pod, "better"), "mended, it is ready again")
+ok(d.run("more", "breaks") and d.create(pod, "better"), "mended, the next pod is run: it is looked at for each that asks")
+t = time.monotonic()
+f = d.refused("RunPodSandbox", {"config": d.pod_config("dull"), "runtime_handler": "dull"}, 1000)
+ok(f.code == "EHOSTDOWN" and "out of order" in f.words and time.monotonic() - t < 1,
+   "one that takes long to look at: what is known is told before the caller's deadline", f)
+both = [d.begin("RunPodSandbox", {"config": d.pod_config(f"dull{i}"), "runtime_handler": "dull"}) for i in range(2)]
+ok(all(c.answer() for c in both) and time.monotonic() - t < 6, "who waits for the same look gets what it finds", time.monotonic() - t)
 d.remove_all()
 
 # -- a stop or a removal behind another operation, whose caller leaves --

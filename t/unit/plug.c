@@ -49,6 +49,43 @@ static void test_loading(void)
 	   "other options are not");
 }
 
+static void handle_looked(void *data)
+{
+	++*(int *)data;
+	loop_stop(bench.loop);
+}
+
+/* One that is not ready, until its second probe but one; the rules wear out with each. */
+static void test_look(void)
+{
+	int told[3] = { 0 };
+	struct plug_handler *h = bench_handler(
+		"mended", "fake", "{\"rules\":[{\"op\":\"probe\",\"times\":3,\"errno\":5,\"delay_ms\":50}]}");
+	ok(!h->ready, "not ready: %s", h->reason);
+	struct pool *p = pool_new(bench.pool, "looks"), *leaves = pool_new(bench.pool, "a look");
+	ok(plug_handler_look(h, p, handle_looked, &told[0]) && plug_handler_look(h, p, handle_looked, &told[1]) &&
+		   plug_handler_look(h, leaves, handle_looked, &told[2]),
+	   "three look at it");
+	pool_destroy(leaves);
+	while (!told[0] || !told[1])
+		bench_run();
+	ok(!h->ready && told[0] == 1 && told[1] == 1, "two are told, that it is not, once each");
+	ok(plug_handler_look(h, p, handle_looked, &told[0]), "at once again: it is looked at again");
+	while (told[0] < 2)
+		bench_run();
+	ok(!h->ready, "the three before were one probe: the third fails");
+	ok(plug_handler_look(h, p, handle_looked, &told[0]), "once more");
+	while (told[0] < 3)
+		bench_run();
+	ok(h->ready && !told[2], "mended, it is ready; who has left is told nothing");
+	ok(!plug_handler_look(h, p, handle_looked, &told[0]), "what is ready is not looked at");
+	pool_destroy(p);
+
+	h = bench_handler("stays-bad", "fake", "{\"no_such\":1}");
+	ok(h->state == PLUG_STATE_FAILED && !plug_handler_look(h, bench.pool, handle_looked, &told[0]),
+	   "one that can't be opened is known at once");
+}
+
 /* Files that can't be plugins, in a directory of their own. */
 static void test_bad_files(void)
 {
@@ -429,6 +466,7 @@ int main(void)
 	bench_open();
 	bench_plug(NULL);
 	test_loading();
+	test_look();
 	test_bad_files();
 	test_slow_load();
 	test_cli();

@@ -430,18 +430,23 @@ struct plug_handler *plug_handler_recall(struct plug *pl, const char *name, cons
 	return h ? &h->pub : &make_handler(pl, name, engine, options, true)->pub;
 }
 
+/* A file that was refused is one until it is added again; time may have been short for another. */
+static bool may_open(const struct handler *h)
+{
+	return h->pub.state == PLUG_STATE_FAILED && h->module &&
+	       (h->module->engine || h->module->err.code == ETIMEDOUT);
+}
+
 struct plug_handler *plug_handler_get(struct plug *pl, const char *name)
 {
 	struct handler *h = find(pl, name && *name ? name : pl->default_name);
 	if (!h)
 		return NULL;
-	/* A file that was refused is one until it is added again; time may have been short for another. */
-	bool may_open = h->module && (h->module->engine || h->module->err.code == ETIMEDOUT);
 	if (clock_mono_ns() - h->probed_ns <= (int64_t)PROBE_AGAIN_MS * 1000000)
 		return &h->pub;
 	if (h->pub.state == PLUG_STATE_UNREADY)
 		plug_handler_probe(&h->pub);
-	else if (h->pub.state == PLUG_STATE_FAILED && may_open)
+	else if (may_open(h))
 		try_again(h);
 	return &h->pub;
 }
@@ -451,7 +456,7 @@ bool plug_handler_look(struct plug_handler *pub, struct pool *p, void (*cb)(void
 	struct handler *h = inner(pub);
 	if (pub->state == PLUG_STATE_UNREADY)
 		plug_handler_probe(pub);
-	else if (pub->state == PLUG_STATE_FAILED && !h->probe && h->module && h->module->engine)
+	else if (!h->probe && may_open(h))
 		try_again(h);
 	if (pub->ready || (!h->probe && pub->state != PLUG_STATE_LOADING))
 		return false;

@@ -345,7 +345,7 @@ struct crisp_spawn_blob {
 /* run path from a sealed copy in memory, shared by all spawns */
 #define CRISP_SPAWN_SEAL	(1u << 0)
 /* what it leaves running is meant to outlive the core (a shim, a sandbox): else it dies with the
- * core's programs */
+ * core's programs, as the program itself does in any case */
 #define CRISP_SPAWN_STAY	(1u << 1)
 /* it lives long and mostly waits: not one of the few programs that may run at once */
 #define CRISP_SPAWN_WAITS	(1u << 2)

@@ -230,6 +230,8 @@ static void handle_ended(void *data, struct spawn_result *sr)
 	r.last_error = last_error(j, j->pool);
 	if (j->plan.pid_file)
 		read_pid_file(j, &r);
+	if (!j->plan.out_max)
+		sr->named = r.pid;
 	job_end(j, &r);
 }
 
@@ -406,7 +408,8 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 	sp.envp = plan->envp;
 	sp.cwd = plan->cwd;
 	sp.leave_cgroup = plan->flags & CRISP_SPAWN_STAY;
-	sp.names_child = plan->pid_file || plan->out_max;	/* where a pid may be told */
+	/* where a pid may be told; one that waits for an end tells of that */
+	sp.names_child = plan->pid_file || (plan->out_max && !(plan->flags & CRISP_SPAWN_WAITS));
 	sp.fds = fds;
 	sp.input = plan->input;
 	sp.input_len = plan->input_len;

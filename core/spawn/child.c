@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -39,6 +40,7 @@ enum {
 struct child_args {
 	const struct spawn_plan *plan;
 	const struct child_ground *ground;
+	pid_t core;
 	int err;
 	const char *stage, *what;	/* what: NULL stands for the program */
 };
@@ -80,6 +82,23 @@ static int place_fds(struct child_args *a)
 	return 0;
 }
 
+/*
+ * Out of the cgroup whose processes end with the core.  What the program leaves running is to outlive it,
+ * the program itself is not: the next core undoes what this one had it do.
+ */
+static int leave(struct child_args *a)
+{
+	const struct child_ground *g = a->ground;
+	for (size_t i = 0; i < g->n_home_procs; i++)
+		if (write(g->slot + SLOT_HOME + (int)i, "0", 1) < 0)
+			return child_fail(a, "leave the core's cgroup");
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return child_fail(a, "end with the core");
+	if (getppid() != a->core)
+		_exit(127);
+	return 0;
+}
+
 static int child_main(void *arg)
 {
 	struct child_args *a = arg;
@@ -90,9 +109,8 @@ static int child_main(void *arg)
 		return child_fail(a, "take a part of the file descriptors");
 	for (int sig = 1; sig < NSIG; sig++)
 		sigaction(sig, &dfl, NULL);
-	for (size_t i = 0; p->leave_cgroup && i < g->n_home_procs; i++)
-		if (write(g->slot + SLOT_HOME + (int)i, "0", 1) < 0)
-			return child_fail(a, "leave the core's cgroup");
+	if (p->leave_cgroup && leave(a) != 0)
+		return 127;
 	if (set_oom(p->oom_score_adj < -1000 ? 0 : p->oom_score_adj) < 0)
 		return child_fail(a, "set oom_score_adj");
 	if (place_fds(a))
@@ -159,7 +177,7 @@ static void empty_slots(const struct child_ground *g, const struct spawn_plan *p
 int child_start(const struct child_ground *g, const struct spawn_plan *plan, const int std[3],
 		pid_t *pid, int *pidfd, struct err *e)
 {
-	struct child_args a = { .plan = plan, .ground = g, .stage = "start" };
+	struct child_args a = { .plan = plan, .ground = g, .core = getpid(), .stage = "start" };
 	sigset_t all_signals, was;
 	int ret = fill_slots(g, plan, std);
 	sigfillset(&all_signals);

@@ -24,7 +24,14 @@ enum {
 	HEARD_MS = 500,		/* after a program's end all that it has named is watched */
 	SLOW_MS = 2000,
 	SLOW_MAX = 64,
-	DRAIN_MS = 1000
+	DRAIN_MS = 1000,
+	NAMED_MAX = 64
+};
+
+/* What a program that has ended may have told: this pid, or with 0 any. */
+struct named {
+	pid_t pid;
+	int64_t at_ns;
 };
 
 struct spawner {
@@ -40,7 +47,8 @@ struct spawner {
 	uint64_t sweep_ms;
 	pid_t stranger;		/* the oldest unknown zombie, and since when */
 	int64_t stranger_ns;
-	int64_t named_ns;	/* when the last program ended that may have named a process */
+	struct named named[NAMED_MAX];	/* a ring */
+	unsigned next_named;
 };
 
 enum spawn_state { SPAWN_STATE_QUEUED, SPAWN_STATE_RUNNING, SPAWN_STATE_ENDED };
@@ -192,6 +200,18 @@ static void handle_input(struct loop_io *io, int events)
 		input_close(sp);
 }
 
+static bool is_recent(const struct named *n)
+{
+	return n->at_ns && clock_mono_ns() - n->at_ns < (int64_t)HEARD_MS * 1000000;
+}
+
+/* One that is pushed out of the ring too early: any, from now on. */
+static void note_named(struct spawner *s, pid_t pid)
+{
+	struct named *n = &s->named[s->next_named++ % NAMED_MAX];
+	*n = (struct named){ is_recent(n) ? 0 : pid, clock_mono_ns() };
+}
+
 /* -- life of a spawn -- */
 
 static void kill_group(struct spawn *sp)
@@ -211,8 +231,6 @@ static void release_slot(struct spawn *sp)
 		list_del(&sp->link);
 		sp->spawner->slow -= sp->is_slow;
 		sp->spawner->running -= !sp->is_slow;
-		if (sp->plan.names_child)
-			sp->spawner->named_ns = clock_mono_ns();
 	}
 	sp->state = SPAWN_STATE_ENDED;
 	start_waiting(sp->spawner);
@@ -235,6 +253,8 @@ static void handle_finish(struct loop_defer *d)
 	release_slot(sp);
 	pool_res_drop(&sp->res);
 	sp->cb(sp->data, &sp->result);
+	if (sp->plan.names_child)
+		note_named(sp->spawner, sp->result.named);
 	destroy(sp);
 }
 
@@ -472,8 +492,9 @@ int spawn_check(const struct spawn_result *r, const char *what, struct err *e)
 static bool may_be_named(const struct spawner *s)
 {
 	struct spawn *sp;
-	if (s->named_ns && clock_mono_ns() - s->named_ns < (int64_t)HEARD_MS * 1000000)
-		return true;
+	for (const struct named *n = s->named; n < s->named + NAMED_MAX; n++)
+		if (is_recent(n) && (!n->pid || n->pid == s->stranger))
+			return true;
 	list_for_each(sp, &s->started, link)
 		if (sp->plan.names_child && sp->started_ns <= s->stranger_ns)
 			return true;

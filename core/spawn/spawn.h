@@ -56,7 +56,7 @@ struct spawn_plan {
 	const void *input;		/* stdin, copied; NULL: /dev/null */
 	size_t input_len;
 	size_t out_max, err_max;	/* bytes captured of 1 and 2; the rest is read and dropped */
-	bool leave_cgroup;		/* to home_procs: it outlives the core */
+	bool leave_cgroup;		/* to home_procs: what it leaves running outlives the core, it doesn't */
 	bool uncounted;			/* outside the limit: it lives long and mostly waits (a pull); the
 					   caller bounds how many there are */
 	bool names_child;		/* it may tell of a process that becomes a child of ours: no
@@ -72,6 +72,7 @@ struct spawn_result {
 	bool timed_out;
 	bool cancelled;
 	struct buf out, err_out;	/* captured; valid during the callback */
+	pid_t named;		/* with names_child the callback may say: of no other pid was told than this */
 	struct err err;		/* set when !ran, timed_out or cancelled */
 };
 

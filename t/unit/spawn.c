@@ -30,6 +30,7 @@ struct seen {
 	char out[4096], err[512], text[512];
 };
 static int pending, calls;
+static pid_t named;	/* what a program's callback says that it has told */
 
 static void copy(char *to, size_t size, const struct buf *b)
 {
@@ -44,6 +45,7 @@ static void handle_end(void *data, struct spawn_result *r)
 	struct seen *s = data;
 	s->calls++;
 	s->order = ++calls;
+	r->named = named;
 	s->r = *r;
 	copy(s->out, sizeof(s->out), &r->out);
 	copy(s->err, sizeof(s->err), &r->err_out);
@@ -436,6 +438,34 @@ static void test_strangers(void)
 	ok(!s.r.err.code && kill(pid, 0) < 0, "but for one that kills it and waits for its end");
 }
 
+/* Is a dead orphan reaped while one program after the other ends that has named `who` (0: the orphan)? */
+static bool reaped_beside(pid_t who, int programs)
+{
+	struct seen s, n;
+	start(root, captured(), "setsid sh -c 'sleep 100' >/dev/null 2>&1 </dev/null & echo $!", &s);
+	run();
+	pid_t pid = atoi(s.out);
+	struct spawn_plan namer = captured();
+	namer.names_child = true;
+	named = who ? who : pid;
+	start(root, namer, ":", &n);
+	kill(pid, SIGKILL);
+	for (int i = 0; i < programs && kill(pid, 0) == 0; i++) {
+		run();
+		run_for(20);
+		start(root, namer, ":", &n);
+	}
+	run();
+	named = 0;
+	return kill(pid, 0) < 0;
+}
+
+static void test_named(void)
+{
+	ok(!reaped_beside(0, 10), "a zombie that has been named stays for who has to hear of it");
+	ok(reaped_beside(1, 500), "but none stays for others that are named");
+}
+
 static void test_cgroup(void)
 {
 	char procs[] = "/tmp/spawn-procs.XXXXXX", text[8] = "";
@@ -454,6 +484,30 @@ static void test_cgroup(void)
 	ok(pread(fd, text, 8, 0) == 1 && text[0] == '0', "but for one that is to outlive us");
 	pool_destroy(p);
 	spawner = was;
+	close(fd);
+	unlink(procs);
+}
+
+/* A process whose program kills it: what becomes of the program? */
+static void test_core_dies(void)
+{
+	struct seen s;
+	int status, killed = 0;
+	char procs[] = "/tmp/spawn-procs.XXXXXX";
+	int fd = mkstemp(procs);
+	fflush(stdout);
+	if (fork() == 0) {
+		struct spawn_plan plan = captured();
+		plan.leave_cgroup = true;
+		loop = loop_new(root);
+		spawner = spawner_new(loop, root, 1, &fd, 1);
+		start(root, plan, "kill -9 $PPID; sleep 5", &s);
+		loop_run(loop);
+		_exit(1);
+	}
+	while (waitpid(-1, &status, 0) > 0)
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	ok(killed == 2, "what is to leave something behind ends with us itself");
 	close(fd);
 	unlink(procs);
 }
@@ -506,7 +560,9 @@ int main(void)
 	test_pool_dies();
 	test_many();
 	test_strangers();
+	test_named();
 	test_cgroup();
+	test_core_dies();
 	pool_destroy(root);
 	return done();
 }

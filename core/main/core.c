@@ -375,7 +375,7 @@ static void listen_now(void *data)
 		return;
 	}
 	keep_put(c->g.keep, "sock", fd);
-	const struct stream_ground streams = { c->loop, c->model, c->g.sandboxfs };
+	const struct stream_ground streams = { c->loop, c->model, c->g.sandboxfs, c->pool };
 	if (stream_server_open(c->pool, &streams, cf->stream_address, cf->stream_port, &c->streams, &e) < 0) {
 		give_up(c, &e);
 		return;

@@ -20,7 +20,7 @@
 #include "core/sandboxfs/sysctl.h"
 #include "core/spawn/spawn.h"
 
-enum { ERR_TEXT_MAX = 4096, TEMPLATE_MS = 60000, UNPIN_MS = 60000, PINS_MAX = 1 << 20 };
+enum { ERR_TEXT_MAX = 4096, TEMPLATE_MS = 60000, UNPIN_MS = 60000, PINS_MAX = 1 << 20, DIAL_ADDRESSES_MAX = 8 };
 
 struct sandboxfs {
 	struct spawner *spawner;
@@ -248,11 +248,14 @@ struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
 }
 
 struct spawn *sandboxfs_dial(struct sandboxfs *fs, struct pool *p, int net, unsigned port,
-			     uint64_t timeout_ms, sandbox_fd_cb *cb, void *data)
+			     const char *const *addresses, size_t n, uint64_t timeout_ms,
+			     sandbox_fd_cb *cb, void *data)
 {
 	struct work *w = work_new(fs, p, "dial", "dial");
 	add_arg(w, net < 0 ? "-" : pool_printf(w->pool, "/proc/%d/fd/%d", getpid(), net));
 	add_arg(w, pool_printf(w->pool, "%u", port));
+	for (size_t i = 0; i < n && i < DIAL_ADDRESSES_MAX; i++)
+		add_arg(w, addresses[i]);
 	w->on_fd = cb;
 	return work_start(fs, w, true, timeout_ms, data);
 }

@@ -79,9 +79,11 @@ typedef void sandbox_done_cb(void *data, int ret, const struct err *e);
 struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
 				     const struct sandbox_ns *ns, int net, uint64_t timeout_ms,
 				     sandbox_done_cb *cb, void *data);
-/* A connection to localhost:port in the netns (borrowed; -1: the host's), first by IPv4: non-blocking. */
+/* A connection to localhost:port in the netns (borrowed; -1: the host's), first by IPv4, and if nobody
+ * listens there to one of the n addresses, from the host: non-blocking. */
 struct spawn *sandboxfs_dial(struct sandboxfs *fs, struct pool *p, int net, unsigned port,
-			     uint64_t timeout_ms, sandbox_fd_cb *cb, void *data);
+			     const char *const *addresses, size_t n, uint64_t timeout_ms,
+			     sandbox_fd_cb *cb, void *data);
 /* Unmount (lazily) and unlink; a pin that is not there is fine. */
 struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,
 			      sandbox_done_cb *cb, void *data);

@@ -5,8 +5,10 @@
  *
  *	WAITING ──both streams are open──▶ DIALLING ──▶ OPEN ──both halves have ended──▶ gone
  *
- * A helper makes the connection, in the pod's network namespace, and hands its socket over.  What
- * went wrong is said on the error stream.
+ * A helper makes the connection, in the pod's network namespace or, where a guest answers to the pod's
+ * addresses, to one of those, and hands its socket over.  If nobody answers there, an engine may have a
+ * way of its own, to what listens on a guest's loopback alone.  What went wrong is said on the error
+ * stream.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@
 #include "core/base/pool.h"
 #include "core/loop/loop.h"
 #include "core/model/model.h"
+#include "core/plug/plug.h"
 #include "core/sandboxfs/sandboxfs.h"
 #include "core/stream/session.h"
 
@@ -40,6 +43,14 @@ struct forward {
 	bool held;		/* the pods' sides wait for the client */
 };
 
+/* What an engine was asked: until it answers this lives on, also without a pair. */
+struct ask {
+	struct pool *pool;
+	struct pair *pair;		/* NULL: it is gone */
+	const char *why;		/* it could not be had without */
+	struct plug_call *call;
+};
+
 struct pair {
 	struct pool_res res;
 	struct list link;
@@ -49,10 +60,13 @@ struct pair {
 	unsigned port;
 	struct wire_stream *data, *error;
 	struct loop_timer patience;
+	struct ask *ask;	/* while the engine connects */
 	int fd;			/* -1 until it is there */
 	struct loop_io io;
 	struct buf pending;	/* for the pod */
 	bool pod_ended, shut;
+	bool over;		/* it goes with this pass of the loop */
+	bool by_engine;
 };
 
 static struct forward *forward_of(const struct wire *w)
@@ -72,6 +86,7 @@ static void pair_drop(struct pair *p)
 		wire_forget(streams[i]);
 	}
 	p->data = p->error = NULL;
+	p->over = true;
 	list_del(&p->link);
 	p->in->n_pairs--;
 	loop_io_stop(&p->io);
@@ -89,6 +104,10 @@ static void pair_fail(struct pair *p, const char *text)
 static void release_pair(struct pool_res *r)
 {
 	struct pair *p = container_of(r, struct pair, res);
+	if (p->ask) {
+		p->ask->pair = NULL;
+		plug_call_cancel(p->ask->call);
+	}
 	if (p->fd >= 0)
 		close(p->fd);
 	buf_free(&p->pending);
@@ -121,7 +140,9 @@ static bool push(struct pair *p)
 		return true;
 	buf_free(&p->pending);
 	if (p->data->theirs_ended && !p->shut) {
-		shutdown(p->fd, SHUT_WR);
+		/* An engine's connection may end as a whole with one half, and the answer be lost. */
+		if (!p->by_engine)
+			shutdown(p->fd, SHUT_WR);
 		p->shut = true;
 	}
 	if (!p->shut || !p->pod_ended)
@@ -183,28 +204,82 @@ static void handle_io(struct loop_io *io, int events)
 	go_on(p);
 }
 
-static void handle_dialled(void *data, int ret, int fd, const struct err *e)
+static void connected(struct pair *p, int fd)
 {
-	struct pair *p = data;
-	if (ret < 0) {
-		pair_fail(p, err_text(e));
-		return;
-	}
 	p->fd = fd;
 	loop_io_start(&p->io, p->in->g->loop, p->pool, fd, 0, handle_io, p);
 	go_on(p);
 }
 
+static void handle_engine(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	struct ask *a = data;
+	struct pair *p = a->pair;
+	if (p)
+		p->ask = NULL;
+	if (p && !p->over && ret == 0 && res->fd >= 0) {
+		fd_set_nonblock(res->fd);
+		p->by_engine = true;
+		connected(p, res->fd);
+	} else if (res->fd >= 0) {
+		close(res->fd);
+	} else if (p && !p->over) {
+		pair_fail(p, ret == -ENOSYS ? a->why : pool_printf(a->pool, "%s; %s", a->why, err_text(e)));
+	}
+	pool_destroy(a->pool);
+}
+
+static void ask_engine(struct pair *p, const struct pod *pod, const struct err *why)
+{
+	struct pool *pool = pool_new(p->in->g->pool, "port forward");
+	struct crisp_port_args args = { .size = sizeof(args), .id = pod->id, .port = p->port };
+	struct ask *a = pool_new_struct(pool, struct ask);
+	a->pool = pool;
+	a->pair = p;
+	a->why = pool_strdup(pool, err_text(why));
+	a->call = plug_call(pod->handler, PLUG_OP_PORT_FORWARD, &args, pod->id, DIAL_MS, handle_engine, a);
+	p->ask = a;
+}
+
+/* NULL: it isn't ready any more, and the pair is gone. */
+static const struct pod *pod_of(struct pair *p)
+{
+	const struct pod *pod = model_pod(p->in->g->model, p->in->ticket->id);
+	if (pod && pod->state == POD_STATE_READY)
+		return pod;
+	pair_fail(p, "the pod is not ready any more");
+	return NULL;
+}
+
+static void handle_dialled(void *data, int ret, int fd, const struct err *e)
+{
+	struct pair *p = data;
+	if (p->over) {
+		if (ret == 0)
+			close(fd);
+		return;
+	}
+	if (ret == 0) {
+		connected(p, fd);
+		return;
+	}
+	const struct pod *pod = pod_of(p);
+	if (pod && plug_has(pod->handler, PLUG_OP_PORT_FORWARD))
+		ask_engine(p, pod, e);
+	else if (pod)
+		pair_fail(p, err_text(e));
+}
+
 static void dial(struct pair *p)
 {
 	const struct stream_ground *g = p->in->g;
-	struct pod *pod = model_pod(g->model, p->in->ticket->id);
+	const struct pod *pod = pod_of(p);
 	loop_timer_stop(&p->patience);
-	if (!pod || pod->state != POD_STATE_READY) {
-		pair_fail(p, "the pod is not ready any more");
+	if (!pod)
 		return;
-	}
-	sandboxfs_dial(g->sandboxfs, p->pool, pod->net_fd, p->port, DIAL_MS, handle_dialled, p);
+	bool guest = plug_can(pod->handler, CRISP_CAP_SANDBOX_OWN);
+	sandboxfs_dial(g->sandboxfs, p->pool, pod->net_fd, p->port, pod->ips, guest ? pod->n_ips : 0, DIAL_MS,
+		       handle_dialled, p);
 }
 
 /* -- the client -- */

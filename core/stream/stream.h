@@ -26,6 +26,7 @@ struct stream_ground {
 	struct loop *loop;
 	struct model *model;
 	struct sandboxfs *sandboxfs;	/* dials into a pod's network */
+	struct pool *pool;		/* outlives every connection */
 };
 
 /* address: an IP address; port 0: any free one. */

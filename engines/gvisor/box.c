@@ -249,19 +249,6 @@ static void handle_end(void *data, uint32_t events)
 	h->sandbox_gone(h, b->id, reason);
 }
 
-static void look_for_socket(struct box *b)
-{
-	const char *const folders[] = { b->inst->options.root, "/var/run", "/run", "/tmp" };
-	for (size_t i = 0; i < 4 && strcmp(b->inst->options.urpc, "off"); i++) {
-		char path[PATH_LEN + ID_LEN + 16];
-		int n = snprintf(path, sizeof(path), "%s/runsc-%s.sock", folders[i], b->id);
-		if (n < PATH_LEN && access(path, F_OK) == 0) {
-			snprintf(b->socket, sizeof(b->socket), "%.*s", PATH_LEN - 1, path);
-			return;
-		}
-	}
-}
-
 struct box *box_new(struct crisp_instance *i, const char *id, int32_t pid, int pidfd, const char *netns,
 		    const char *network)
 {
@@ -276,7 +263,8 @@ struct box *box_new(struct crisp_instance *i, const char *id, int32_t pid, int p
 	snprintf(b->id, sizeof(b->id), "%s", id);
 	snprintf(b->netns, sizeof(b->netns), "%s", netns ? netns : "");
 	snprintf(b->network, sizeof(b->network), "%s", network);
-	look_for_socket(b);
+	if (strcmp(i->options.urpc, "off"))
+		files_socket(i, id, b->socket);
 	b->next = i->boxes;
 	i->boxes = b;
 	i->host->keep_fd(i->host, keep_key(b, key), pidfd);

@@ -23,7 +23,7 @@ enum {
 
 /* -- the instance -- */
 
-/* Files of a host that has died; its commands are dead as well. */
+/* Files of a host that has died: its commands have died with it. */
 static void clear_folder(const char *path)
 {
 	DIR *d = opendir(path);
@@ -210,6 +210,12 @@ static void handle_box_deleted(void *data, const struct crisp_spawn_result *r)
 		err = a->flags & CRISP_ARG_FORCE ? 0 : -ENOENT;
 	if (!err && b)
 		box_free(b);
+	if (!err) {
+		char path[PATH_LEN];
+		files_forget(a->inst, a->id, a->id);
+		if (files_socket(a->inst, a->id, path))
+			unlink(path);
+	}
 	act_end(a, err, a->msg);
 }
 
@@ -343,6 +349,8 @@ static void handle_deleted(void *data, const struct crisp_spawn_result *r)
 		err = a->flags & CRISP_ARG_FORCE ? 0 : -ENOENT;
 	if (!err && c)
 		ctr_free(c);
+	if ((!err || a->flags & CRISP_ARG_FORCE) && a->box[0])
+		files_forget(a->inst, a->id, a->box);
 	act_end(a, err, a->msg);
 }
 
@@ -355,6 +363,10 @@ static int gvisor_delete(struct crisp_instance *i, struct crisp_req *r, const st
 		act_end(a, -EBUSY, "the container runs");
 		return 0;
 	}
+	if (ctr)
+		snprintf(a->box, sizeof(a->box), "%s", ctr->box->id);
+	else
+		files_sandbox_of(i, a->id, a->box);
 	command_init(&c, i, a, ctr ? ctr->box : NULL);
 	command_arg(&c, "delete");
 	if (ctr || args->flags & CRISP_ARG_FORCE)

@@ -13,6 +13,7 @@
  *	signal.c	signals, statistics: what goes over the socket where there is one
  *	box.c		what is known of sandboxes and their containers; their ends
  *	runsc.c		command lines, and what they have to say
+ *	files.c		what runsc keeps on disk
  *	urpc.c		the control socket
  *	spec.c		our touch on config.json
  *	options.c	the handler's options
@@ -180,6 +181,16 @@ int runsc_judge(struct act *a, const struct crisp_spawn_result *r);
 /* Does msg say that there is no such container, or that its process has ended? */
 bool says_missing(const char *msg);
 bool says_ended(const char *msg);
+
+/* -- files.c -- */
+
+/* The sandbox that a container's files name; "": it has none. */
+void files_sandbox_of(struct crisp_instance *i, const char *ctr, char box[ID_LEN]);
+/* runsc has deleted the container (or the sandbox, ctr == box): whatever it has left goes, and with a
+ * sandbox that has ended what its other containers have left. */
+void files_forget(struct crisp_instance *i, const char *ctr, const char *box);
+/* Where the sandbox's control socket is.  False, and "": it has none that is a file. */
+bool files_socket(struct crisp_instance *i, const char *box, char path[PATH_LEN]);
 
 /* -- spec.c -- */
 

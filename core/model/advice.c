@@ -4,7 +4,6 @@
  */
 #include "core/model/advice.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "core/base/err.h"
@@ -15,12 +14,14 @@ static bool is_about_a_program(const char *msg)
 	       strstr(msg, "not found") || strstr(msg, "ermission denied");
 }
 
-void advise_on_command(struct err *e, char *const *command, size_t n)
+bool advise_on_command(struct err *e, char *const *command, size_t n)
 {
 	static const char advice[] = "; see to the container's command, and that its image has this program";
 	const char *sought = n && command[0][0] ? command[0] : "executable";
 	size_t len = strlen(e->msg);
-	if (!strstr(e->msg, sought) || !is_about_a_program(e->msg) || len + sizeof(advice) > sizeof(e->msg))
-		return;
-	memcpy(e->msg + len, advice, sizeof(advice));
+	if (!strstr(e->msg, sought) || !is_about_a_program(e->msg))
+		return false;
+	if (len + sizeof(advice) <= sizeof(e->msg))
+		memcpy(e->msg + len, advice, sizeof(advice));
+	return true;
 }

@@ -467,7 +467,10 @@ static void handle_created(void *data, int ret, const struct crisp_result *res, 
 			ret = take_console(c, create_of(op), &mine);
 	} else {
 		mine = *e;
-		advise_on_command(&mine, c->config->command, c->config->n_command);
+		if (advise_on_command(&mine, c->config->command, c->config->n_command) && mine.code == EIO) {
+			container_put_off(op, &mine);
+			return;
+		}
 	}
 	step_wake(op, ret, &mine);
 }
@@ -558,7 +561,7 @@ static int make_created(struct op *op)
 	struct container *c = op->data;
 	if (c->pod->state != POD_STATE_READY)
 		return err_set(&op->err, EBUSY, "pod %s is %s", c->pod->id, pod_state_name(c->pod->state));
-	if (!c->alive)
+	if (!c->alive && !c->cannot_run)
 		return err_set(&op->err, EIO, "its process ended before it could be started");
 	cgroup_oom_kills(c->model->g.cgroups, c->cgroup, &c->oom_before);
 	container_set_state(c, CONTAINER_STATE_CREATED);

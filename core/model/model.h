@@ -161,6 +161,7 @@ struct container {
 	int64_t created_ns, started_ns, finished_ns;
 	int exit_code;
 	const char *reason, *message;	/* of an exit; in pool */
+	const char *cannot_run;		/* CREATED without a process: why its start will fail; else NULL */
 	const char *cgroup;
 	const char *log_path;		/* absolute, or NULL */
 	int stop_signal;

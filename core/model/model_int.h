@@ -155,6 +155,10 @@ void keeper_exit(struct model *m, pid_t pid, int wait_status);
 void containers_gone(struct pod *p);
 /* The container could not be started. */
 void container_start_failed(struct container *c, const struct err *e);
+/* For the callback of create's step: its command can't be run, which its start will tell.  Wakes op. */
+void container_put_off(struct op *op, const struct err *why);
+/* Such a one is stopped: it will not be started.  Any other: nothing. */
+void container_end_put_off(struct container *c);
 
 struct exit_wait {
 	struct list link;

@@ -83,6 +83,7 @@ int record_save_container(struct container *c, struct err *e)
 	json_member_int(o, "exit_code", c->exit_code);
 	json_member_str(o, "reason", c->reason);
 	json_member_str(o, "message", c->message);
+	json_member_str(o, "cannot_run", c->cannot_run);
 	json_member_str(o, "cgroup", c->cgroup);
 	json_member_int(o, "stop_signal", c->stop_signal);
 	json_member_int(o, "uid", c->uid);
@@ -224,6 +225,7 @@ static void load_container(struct container *c, const struct json *j)
 	c->exit_code = (int)json_int(json_get(j, "exit_code"), 255);
 	c->reason = text(p, j, "reason");
 	c->message = text(p, j, "message");
+	c->cannot_run = text(p, j, "cannot_run");
 	c->cgroup = text(p, j, "cgroup");
 	c->log_path = container_log_path(p, c->pod, c->config);
 	c->stop_signal = (int)json_int(json_get(j, "stop_signal"), 15);

@@ -30,6 +30,8 @@ static void handle_started(void *data, int ret, const struct crisp_result *res, 
 static int engine_start(struct op *op)
 {
 	struct container *c = op->data;
+	if (c->cannot_run)
+		return err_set(&op->err, ENOEXEC, "%s", c->cannot_run);
 	struct crisp_stdio stdio = {
 		.size = sizeof(stdio), .flags = c->config->tty ? CRISP_STDIO_TTY : 0,
 		.in = c->start_fds[0], .out = c->start_fds[1], .err = c->start_fds[2],

@@ -88,6 +88,7 @@ static void handle_killed(void *data, int ret, const struct crisp_result *res, c
 static int kill_all(struct op *op)
 {
 	struct container *c = op->data;
+	container_end_put_off(c);
 	struct plug_call *call = c->alive ? container_kill(c, SIGKILL, true, handle_killed, op) : NULL;
 	return call ? step_engine(op, call) : 0;
 }

@@ -135,6 +135,8 @@ static int kill_containers(struct op *op)
 			pt = gather_part(g);
 			pt->call = container_kill(c, SIGKILL, true, handle_part_killed, pt);
 			exit_wait(c, &pt->exit, handle_part_exit, pt);
+		} else {
+			container_end_put_off(c);
 		}
 	}
 	return gather_wait(g);

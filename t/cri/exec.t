@@ -33,6 +33,14 @@ for handler in "crun", "runc":
     until(lambda: not sleepers(), "the child to end with its core")
     ok(True, f"{handler}: the next core ends what the last one had run")
     call.cancel()
+    # A command that can't be run: the container is there, and its start fails.
+    for command in "/no/such", "nosuch":
+        bad = node.create(pod, f"bad-{command[-6:].strip('/')}", command)
+        got = node.refused("StartContainer", container_id=bad)
+        ok(command in got[1] and "see to the container's command" in got[1], f"{handler}: {command} can't be started", got)
+        s = node.status(bad)
+        ok((s.exit_code, s.reason) == (128, "StartError") and command in s.message, f"{handler}: StartError, 128", s)
+        node.call("RemoveContainer", container_id=bad)
     node.down(pod)
 ok(node.stop() == 0, "crispd leaves")
 done()

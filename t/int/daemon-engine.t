@@ -28,6 +28,8 @@ for op in "create", "start":
         {"op": op, "times": 1, "errno": 5, "msg": 'exec: "/bin/lost": stat /bin/lost: no such file or directory'},
         {"op": op, "skip": 1, "times": 1, "errno": 5, "msg": "/bin/lost is broken"}]}
 
+handlers["bad"] = {"archetype": "cli", "fail": {"create": "executable file `/bin/lost` not found in $PATH"}}
+
 begin()
 d = Daemon(**handlers).start().load()
 d.snapshot()
@@ -142,16 +144,43 @@ for a, ops in OPS.items():
                 d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
                 ok(left_of(h) == ([], []), f"{name}: all can be removed")
 
-# -- what to do about a program that is not there --
+# -- what to do about a program that is not there: told at the start, whenever the engine looks for it --
 
-for op, method in ("create", "CreateContainer"), ("start", "StartContainer"):
+for op in "create", "start":
     pod = d.run(f"lost-{op}", f"lost-{op}")
     for name, advised in ("lost", True), ("broken", False):
         rq = d.create_request(pod, name, "/bin/lost")
-        f = d.refused(method, rq if op == "create" else {"container_id": d.call("CreateContainer", rq)["container_id"]})
+        if op == "create" and not advised:
+            f = d.refused("CreateContainer", rq)
+        else:
+            ctr = d.call("CreateContainer", rq)["container_id"]
+            f = d.refused("StartContainer", {"container_id": ctr})
+            c = d.wait_exit(ctr)
+            ok((c["state"], c["exit_code"], c["reason"]) == ("CONTAINER_EXITED", 128, "StartError") and c["message"] in f.words,
+               f"{op}: the program is {name}: StartError", c)
         ok("/bin/lost" in f.words and ("; see to the container's command, and that its image has this program" in f.words) == advised,
            f"{op}: the program is {name}: {'with' if advised else 'no'} advice", f)
     d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
+
+pod = d.run("bad", "bad")
+ctrs = [d.create(pod, f"c{i}", "/bin/lost") for i in range(5)]
+ok({c["state"] for c in d.ctrs().values() if c["id"] in ctrs} == {"CONTAINER_CREATED"}, "a command that can't be run: created")
+d.call("ListContainerStats")
+d.kill_core()
+f = d.refused("StartContainer", {"container_id": ctrs[0]})
+ok("/bin/lost" in f.words and d.ctr(ctrs[0])["reason"] == "StartError", "and the next core knows why it can't be started", f)
+f = d.refused("ExecSync", {"container_id": ctrs[1], "cmd": ["x"]})
+ok(f.code == "EBUSY", "no command is run in it", f)
+f = d.refused("UpdateContainerResources", {"container_id": ctrs[1], "linux": {"cpu_shares": 77}})
+ok(f.code != "OK", "no limit of it is changed", f)
+d.call("StopContainer", {"container_id": ctrs[1], "timeout": 5})
+ok((c := d.ctr(ctrs[1]))["state"] == "CONTAINER_EXITED" and c["reason"] == "StartError", "a stop ends it", c)
+ok(d.refused("StartContainer", {"container_id": ctrs[1]}).code == "EBUSY", "and it is not started any more")
+d.call("RemoveContainer", {"container_id": ctrs[2]})
+ok(ctrs[2] not in d.ctrs(), "it is removed without having been started")
+d.call("StopPodSandbox", {"pod_sandbox_id": pod})
+ok({c["state"] for c in d.ctrs().values() if c["id"] in ctrs} == {"CONTAINER_EXITED"}, "a stop of the pod ends the others")
+d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
 
 # -- what hangs is answered for in the end, all at once here --
 

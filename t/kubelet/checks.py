@@ -514,7 +514,7 @@ def handler_unknown(k, name):
 
 @check
 def bad_command(k, name):
-    waiting(k, name, "CreateContainerError")
+    waiting(k, name, "RunContainerError", "CrashLoopBackOff")
     says(k, name, "/bin/no-such-program", "see to the container's command")
 
 

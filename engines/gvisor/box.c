@@ -216,19 +216,24 @@ struct box *box_find(struct crisp_instance *i, const char *id)
 	return b;
 }
 
-static const char *keep_key(const struct box *b, char key[ID_LEN + 8])
+/* Under what name the sentry's pidfd is kept. */
+static const char *keep_key(const char *id, char key[ID_LEN + 8])
 {
-	snprintf(key, ID_LEN + 8, "box-%s", b->id);
+	snprintf(key, ID_LEN + 8, "box-%s", id);
 	return key;
+}
+
+void box_drop_fd(struct crisp_instance *i, const char *id)
+{
+	char key[ID_LEN + 8];
+	i->host->drop_fd(i->host, keep_key(id, key));
 }
 
 static void stop_watching(struct box *b)
 {
-	const struct crisp_host *h = b->inst->host;
-	char key[ID_LEN + 8];
-	h->unwatch(b->watch);
+	b->inst->host->unwatch(b->watch);
 	b->watch = NULL;
-	h->drop_fd(h, keep_key(b, key));
+	box_drop_fd(b->inst, b->id);
 }
 
 /* The sentry has ended by itself, and so has all that ran in it. */
@@ -267,7 +272,7 @@ struct box *box_new(struct crisp_instance *i, const char *id, int32_t pid, int p
 		files_socket(i, id, b->socket);
 	b->next = i->boxes;
 	i->boxes = b;
-	i->host->keep_fd(i->host, keep_key(b, key), pidfd);
+	i->host->keep_fd(i->host, keep_key(id, key), pidfd);
 	b->watch = i->host->watch_fd(i->host, pidfd, CRISP_IO_READ, handle_end, b);
 	return b;
 }
@@ -282,8 +287,7 @@ void box_state(const struct box *b, char *buf, size_t cap)
 static int sentry_fd(struct crisp_instance *i, const char *id, int32_t pid, uint64_t start)
 {
 	char key[ID_LEN + 8];
-	snprintf(key, sizeof(key), "box-%s", id);
-	int fd = i->host->kept_fd(i->host, key);
+	int fd = i->host->kept_fd(i->host, keep_key(id, key));
 	if (fd >= 0)
 		return fd;
 	if (pid <= 1 || !start || process_start(pid) != start)

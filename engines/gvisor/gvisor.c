@@ -212,6 +212,7 @@ static void handle_box_deleted(void *data, const struct crisp_spawn_result *r)
 		box_free(b);
 	if (!err) {
 		char path[PATH_LEN];
+		box_drop_fd(a->inst, a->id);
 		files_forget(a->inst, a->id, a->id);
 		if (files_socket(a->inst, a->id, path))
 			unlink(path);

@@ -114,6 +114,8 @@ bool box_alive(struct box *b);
 /* Kill it.  The ends of its containers are told, its own is not. */
 void box_kill(struct box *b);
 void box_free(struct box *b);
+/* Of a sandbox that may be unknown here: the fd that an earlier core has kept. */
+void box_drop_fd(struct crisp_instance *i, const char *id);
 
 struct ctr *ctr_find(struct crisp_instance *i, const char *id);
 struct ctr *ctr_new(struct box *b, const char *id);

@@ -66,6 +66,22 @@ def children(pid):
     return [int(p) for p in os.listdir("/proc") if p.isdigit() and (stat_of(p) or (0,))[0] == pid]
 
 
+def processes(*words):
+    """Those that run and have each of these words somewhere on their command line."""
+    return [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid() and alive(p) and
+            all(any(w in arg for arg in cmdline(p)) for w in words)]
+
+
+def component(build, name):
+    """What components.sh builds with that function: the value of its variable."""
+    r = subprocess.run(["sh", "-c", f'here=$PWD; . ./components.sh; {build} >&2 && echo "${name}"'],
+                       cwd=f"{TOP}/t/cri", capture_output=True, text=True)
+    if r.returncode:
+        print(f"Bail out! {build}: {r.stderr[-300:]}")
+        sys.exit(1)
+    return r.stdout.strip()
+
+
 def make_image():
     """The host's static busybox as an image, by crispctl load of a docker archive."""
     import hashlib, tarfile
@@ -148,6 +164,19 @@ class Node:
         """The core's pid; it need not listen yet."""
         return until(lambda: next((p for p in children(self.keeper.pid)
                                    if p != other_than and alive(p) and "--core" in cmdline(p)), None), "a core")
+
+    def kill_core(self):
+        """When this returns another one answers."""
+        core = self.core()
+        os.kill(core, signal.SIGKILL)
+        self.core(core)
+        until(self.answers, "an answer of the new core")
+
+    def answers(self):
+        try:
+            return self.call("Version")
+        except grpc.RpcError:
+            return None
 
     def last_words(self, n=20):
         with open(self.log, errors="replace") as f:
@@ -288,6 +317,17 @@ class Node:
     def wait_exit(self, ctr):
         return until(lambda: (s := self.status(ctr)).state == cri.CONTAINER_EXITED and s, "an exit")
 
+    def log_of(self, ctr):
+        """What it has said so far."""
+        path = self.status(ctr).log_path
+        return "".join(line.split(" ", 3)[3] for line in open(path)) if os.path.exists(path) else ""
+
+    def pod_state(self, pod):
+        return cri.PodSandboxState.Name(self.call("PodSandboxStatus", pod_sandbox_id=pod).status.state)
+
+    def not_ready(self, pod):
+        until(lambda: self.pod_state(pod) == "SANDBOX_NOTREADY", "the pod's state")
+
     def pods(self):
         return {p.id for p in self.call("ListPodSandbox").items}
 
@@ -311,8 +351,13 @@ class Node:
         warm = self.run("warm")
         self.started(warm, "warm", "sleep", "1000")
         self.down(warm)
-        return self.leakcheck("snapshot", "--mark", f"{HOME}/config.yaml", "--dir", self.state, "--dir", self.root,
-                              "--netns", self.netns_prefix, "--link", TAG, "--cgroup", self.cgroup, "--nft", TAG)
+        return self.note()
+
+    def note(self, *marks):
+        """Note what there is; further words by which processes of ours are known."""
+        return self.leakcheck("snapshot", *(o for m in (f"{HOME}/config.yaml", *marks) for o in ("--mark", m)),
+                              "--dir", self.state, "--dir", self.root, "--netns", self.netns_prefix, "--link", TAG,
+                              "--cgroup", self.cgroup, "--nft", TAG)
 
     def leaks(self):
         return self.leakcheck("compare", "--wait", "20")

@@ -6,25 +6,16 @@ import glob, os, shutil, signal, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grpc
-from node import HOME, TOP, Node, alive, cmdline, cri, done, ok, say, stat_of, until
+from node import HOME, Node, alive, component, done, ok, processes, say, until
 
 MIB = 1 << 20
 SECOND = 1.0
 
 
-def runsc():
-    r = subprocess.run(["sh", "-c", 'here=$PWD; . ./components.sh; gvisor_runsc >&2 && echo "$runsc"'],
-                       cwd=f"{TOP}/t/cri", capture_output=True, text=True)
-    if r.returncode:
-        print(f"Bail out! runsc could not be built: {r.stderr[-300:]}")
-        sys.exit(1)
-    return r.stdout.strip()
-
-
 HANDLERS = {
     "crun": {"engine": "crun"},
     "runc": {"engine": "runc"},
-    "gvisor": {"engine": "gvisor", "options": {"path": runsc()}, "fallback": "crun"},
+    "gvisor": {"engine": "gvisor", "options": {"path": component("gvisor_runsc", "runsc")}, "fallback": "crun"},
     "shimv2": {"engine": "shimv2"},
 }
 OF_THE_HOST = "crun", "runc", "shimv2"	# its cgroup and pids are the container's
@@ -49,36 +40,8 @@ def each(what, handlers=HANDLERS):
     return results
 
 
-def kill_core():
-    core = node.core()
-    os.kill(core, signal.SIGKILL)
-    node.core(core)
-
-    def answers():
-        try:
-            return node.call("Version")
-        except grpc.RpcError:
-            return None
-    until(answers, "an answer of the new core")
-
-
-def log(ctr):
-    path = node.status(ctr).log_path
-    return "".join(line.split(" ", 3)[3] for line in open(path)) if os.path.exists(path) else ""
-
-
 def numbers(ctr):
-    return [int(line.split()[1]) for line in log(ctr).splitlines() if line.startswith("line ")]
-
-
-def processes(*words):
-    """Those whose command line has all these words."""
-    return [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid() and alive(p) and
-            all(any(w in arg for arg in cmdline(p)) for w in words)]
-
-
-def pod_state(pod):
-    return cri.PodSandboxState.Name(node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state)
+    return [int(line.split()[1]) for line in node.log_of(ctr).splitlines() if line.startswith("line ")]
 
 
 def within(what, why):
@@ -108,9 +71,7 @@ def up(h, name="pod"):
 
 def snapshot():
     each(lambda h: node.down(up(h, "warm")[0]))
-    return node.leakcheck("snapshot", "--mark", f"{HOME}/config.yaml", "--mark", f"{node.state}/engines", "--dir", node.state,
-                          "--dir", node.root, "--netns", node.netns_prefix, "--link", node.bridge[:-1], "--cgroup", node.cgroup,
-                          "--nft", node.bridge[:-1])
+    return node.note(f"{node.state}/engines")
 
 
 def ready():
@@ -130,14 +91,14 @@ ok(snapshot() == "", "what there is")
 pods = each(up)
 for h, (pod, a, b) in pods.items():
     st = node.call("PodSandboxStatus", pod_sandbox_id=pod).status
-    ok(st.runtime_handler == h and pod_state(pod) == "SANDBOX_READY" and
+    ok(st.runtime_handler == h and node.pod_state(pod) == "SANDBOX_READY" and
        node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING", f"{h}: a pod of two containers runs", st)
 ok(len({st.network.ip for st in (node.call("PodSandboxStatus", pod_sandbox_id=p).status for p, _, _ in pods.values())}) == 4,
    "each with an address of its own")
 for h, (pod, a, b) in pods.items():
     got = node.exec(b, "sh", "-c", "echo one; echo two >&2; exit 5")
     ok((got.exit_code, got.stdout, got.stderr) == (5, b"one\n", b"two\n"), f"{h}: exec has output and exit code", got)
-    ok(until(lambda: len(numbers(a)) > 3 and log(b), "the logs") and log(b) == "ready\n", f"{h}: logs", repr((log(a)[:100], log(b))))
+    ok(until(lambda: len(numbers(a)) > 3 and node.log_of(b), "the logs") and node.log_of(b) == "ready\n", f"{h}: logs", repr((node.log_of(a)[:100], node.log_of(b))))
     s = until(lambda: (s := node.call("ContainerStats", container_id=a).stats).memory.working_set_bytes.value and
               s.cpu.usage_core_nano_seconds.value and s, "stats")
     ok(s.cpu.usage_core_nano_seconds.value and s.memory.working_set_bytes.value, f"{h}: stats", s)
@@ -154,9 +115,9 @@ for h, (pod, a, b) in pods.items():
 # -- the core dies --
 
 was = {h: (len(numbers(a)), node.pid(a), node.pid(b)) for h, (pod, a, b) in pods.items()}
-kill_core()
+node.kill_core()
 for h, (pod, a, b) in pods.items():
-    ok(pod_state(pod) == "SANDBOX_READY" and node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING" and
+    ok(node.pod_state(pod) == "SANDBOX_READY" and node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING" and
        (node.pid(a), node.pid(b)) == was[h][1:], f"{h}: the core dies, pod and containers are the same", was[h])
     ok(until(lambda: len(numbers(a)) > was[h][0], "a line"), f"{h}: its log goes on")
     ok(node.exec(b, "echo", "again").stdout == b"again\n", f"{h}: exec")
@@ -169,7 +130,7 @@ for h, (pod, a, b) in pods.items():
     ok(set(seen) == set(range(max(seen) + 1)), f"{h}: no line is lost", (len(seen), max(seen)))
     node.call("StopContainer", container_id=b, timeout=20)
     st = node.status(b)
-    ok(st.exit_code == 3 and log(b) == "ready\nbye\n", f"{h}: a stop lets it end by itself", (st, log(b)))
+    ok(st.exit_code == 3 and node.log_of(b) == "ready\nbye\n", f"{h}: a stop lets it end by itself", (st, node.log_of(b)))
     node.call("RemoveContainer", container_id=a)
     ok(a not in node.ctrs() and b in node.ctrs(), f"{h}: one of them is removed")
 
@@ -177,14 +138,14 @@ for h, (pod, a, b) in pods.items():
 ctrs = each(lambda h: node.started(pods[h][0], "gap", "sh", "-c", "sleep 1; exit 9"))
 os.kill(node.core(), signal.SIGSTOP)
 time.sleep(2.5)
-kill_core()
+node.kill_core()
 for h, c in ctrs.items():
     st = node.wait_exit(c)
     ok((st.exit_code, st.reason) == (9, "Error"), f"{h}: an exit while no core lives has its code", st)
 
 # containers that have ended before the core that removes them began
 rests = each(lambda h: (pod := node.run(f"rests-{h}", h), [node.wait_exit(node.started(pod, n, "sh", "-c", "exit 0")) for n in "ab"])[0])
-kill_core()
+node.kill_core()
 each(lambda h: node.down(rests[h]))
 ok(until(lambda: not any(processes(p) for p in rests.values()), "their end"), "pods of ended containers, removed by another core: all of it goes")
 
@@ -227,8 +188,8 @@ shim = processes("-namespace", pod)
 ok(len(shim) == 1, "shimv2: a shim for the pod", shim)
 pids = [node.pid(a), node.pid(b)]
 os.kill(shim[0], signal.SIGKILL)
-ok(within(lambda: pod_state(pod) == "SANDBOX_NOTREADY" and node.state_of(a) == node.state_of(b) == "CONTAINER_EXITED",
-          "a killed shim"), "the shim is killed: the pod's state within a second", (pod_state(pod), node.state_of(a)))
+ok(within(lambda: node.pod_state(pod) == "SANDBOX_NOTREADY" and node.state_of(a) == node.state_of(b) == "CONTAINER_EXITED",
+          "a killed shim"), "the shim is killed: the pod's state within a second", (node.pod_state(pod), node.state_of(a)))
 ok(not any(map(alive, pids)), "and nothing of it runs on")
 
 pod, a, b = down["gvisor"]
@@ -237,15 +198,15 @@ ok(len(gofer) == 1, "gvisor: a gofer for each container", gofer)
 os.kill(gofer[0], signal.SIGKILL)
 ok(within(lambda: node.state_of(a) == "CONTAINER_EXITED", "a killed gofer"),
    "a gofer is killed: its container has ended within a second", node.state_of(a))
-ok(pod_state(pod) == "SANDBOX_READY" and node.exec(b, "echo", "fine").stdout == b"fine\n", "the other goes on")
+ok(node.pod_state(pod) == "SANDBOX_READY" and node.exec(b, "echo", "fine").stdout == b"fine\n", "the other goes on")
 sentry = processes("runsc-sandbox", pod)
 ok(len(sentry) == 1, "gvisor: a sandbox for the pod", sentry)
 os.kill(sentry[0], signal.SIGKILL)
-ok(within(lambda: pod_state(pod) == "SANDBOX_NOTREADY" and node.state_of(b) == "CONTAINER_EXITED", "a killed sandbox"),
-   "the sandbox is killed: the pod's state within a second", (pod_state(pod), node.state_of(b)))
+ok(within(lambda: node.pod_state(pod) == "SANDBOX_NOTREADY" and node.state_of(b) == "CONTAINER_EXITED", "a killed sandbox"),
+   "the sandbox is killed: the pod's state within a second", (node.pod_state(pod), node.state_of(b)))
 
 pod, a, b = down["runc"]
-ok(pod_state(pod) == "SANDBOX_READY" and node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING",
+ok(node.pod_state(pod) == "SANDBOX_READY" and node.state_of(a) == node.state_of(b) == "CONTAINER_RUNNING",
    "runc: the pod beside them does not notice")
 
 # -- a pod that the sandbox can't have --
@@ -256,7 +217,7 @@ ok(st.status.runtime_handler == "crun" and '"askedHandler":"gvisor"' in st.info[
    "a pod on the host's network goes to the fallback, and says so", st)
 c = node.started(pod, "c", "sh", "-c", "ls -d /sys/class/net/" + node.bridge,
                  namespaces={"network": "NODE", "pid": "CONTAINER", "ipc": "POD"})
-ok(node.wait_exit(c).exit_code == 0, "and sees it", log(c))
+ok(node.wait_exit(c).exit_code == 0, "and sees it", node.log_of(c))
 
 # -- options, by a real engine --
 

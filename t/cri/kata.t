@@ -7,8 +7,7 @@ import base64, glob, json, os, shutil, signal, socket, subprocess, sys, time
 if os.environ.get("KATA_T") != "inside":
     os.execvpe("unshare", ["unshare", "-m", *sys.argv], {**os.environ, "KATA_T": "inside"})
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import grpc
-from node import HOME, IMAGE, TOP, Node, alive, cmdline, cri, done, ok, until
+from node import HOME, TOP, Node, cmdline, cri, done, ok, processes, until
 
 MIB = 1 << 20
 KATA = f"{HOME}/kata"
@@ -59,33 +58,11 @@ def machines():
 
 
 def shims():
-    return [int(p) for p in os.listdir("/proc") if p.isdigit() and alive(p) and SHIM in cmdline(p)]
-
-
-def log(ctr):
-    return "".join(line.split(" ", 3)[3] for line in open(node.status(ctr).log_path))
-
-
-def not_ready(pod):
-    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
+    return processes("-namespace", SHIM)
 
 
 def refusal(handler):
     return node.refused("RunPodSandbox", config=node.pod_config(f"no-{handler}"), runtime_handler=handler)[1]
-
-
-def answers():
-    try:
-        return node.call("Version")
-    except grpc.RpcError:
-        return None
-
-
-def kill_core():
-    core = node.core()
-    os.kill(core, signal.SIGKILL)
-    node.core(core)
-    until(answers, "an answer of the new core")
 
 
 make_shim()
@@ -111,22 +88,21 @@ ok(node.stop() == 0, "once more")
 open("/dev/kvm", "w").close()
 open("/dev/vhost-vsock", "w").close()
 node.start()
-until(answers, "an answer of the new one")
+until(node.answers, "an answer of the new one")
 words = refusal("kata")
 ok("/dev/log" in words and "/dev/kvm" not in words and "vsock" not in words, "only a syslog socket is missing", words)
 ok(node.stop() == 0, "once more")
 syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 syslog.bind("/dev/log")
 node.start().load()
-until(answers, "an answer of the new one")
+until(node.answers, "an answer of the new one")
 ready = {h.name for h in node.call("Status").runtime_handlers}
 ok({"kata", "pull", "clh"} <= ready and "lost" not in ready, "with all of it handlers are ready", ready)
 
 # -- a pod --
 node.down(node.run("warm", "kata"))
 node.down(node.run("warm-pull", "pull"))
-before = node.leakcheck("snapshot", "--mark", f"{HOME}/config.yaml", "--mark", KATA, "--dir", node.state, "--dir", node.root,
-                        "--netns", node.netns_prefix, "--link", node.bridge[:-1], "--cgroup", node.cgroup, "--nft", node.bridge[:-1])
+before = node.note(KATA)
 ok(before == "", "what there is", before)
 os.unlink(f"{KATA}/asked")
 config = node.pod_config("pod")
@@ -154,7 +130,7 @@ ok(len(machines()) == 1 and asked("Start", pod), "the machine runs", machines())
 a = node.started(pod, "a", "run")
 b = node.started(pod, "b", "exit", "7")
 st = node.wait_exit(b)
-ok((st.exit_code, st.reason, log(b)) == (7, "Error", "exit 7\n"), "a container's output and its exit code come from the guest", st)
+ok((st.exit_code, st.reason, node.log_of(b)) == (7, "Error", "exit 7\n"), "a container's output and its exit code come from the guest", st)
 ok(len(shims()) == 1 and len(asked("start")) == 3, "all of a pod are in one shim, which is asked for each", shims())
 spec = asked("start", a)[0]["spec"]
 ok((spec["annotations"]["io.kubernetes.cri.container-type"], spec["annotations"]["io.kubernetes.cri.sandbox-id"]) == ("container", pod) and
@@ -196,7 +172,7 @@ with socket.socket(socket.AF_UNIX) as s:	# what ends it is the guest's affair
     data = rq.SerializeToString()
     s.sendall(len(data).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"\1\0" + data)
     s.recv(10)
-kill_core()
+node.kill_core()
 ok(node.wait_exit(d).exit_code == 128 + 3, "an exit while no core lived has its code", node.status(d))
 ok(node.state_of(c) == "CONTAINER_RUNNING" and node.exec(c, "exit", "6").exit_code == 6, "the others run on")
 node.down(pod)
@@ -208,7 +184,7 @@ pod = node.run("dies", "kata")
 a = node.started(pod, "a", "run")
 began = time.monotonic()
 os.kill(shims()[0], signal.SIGKILL)
-not_ready(pod)
+node.not_ready(pod)
 ok(time.monotonic() - began < 2, "a dead shim is noticed at once", time.monotonic() - began)
 st = node.wait_exit(a)
 ok((st.exit_code, st.reason) == (255, "Unknown"), "how its containers ended is not known", st)
@@ -219,8 +195,8 @@ pod = node.run("both", "kata")
 a = node.started(pod, "a", "run")
 os.kill(node.core(), signal.SIGSTOP)
 os.kill(shims()[0], signal.SIGKILL)
-kill_core()
-not_ready(pod)
+node.kill_core()
+node.not_ready(pod)
 ok(node.wait_exit(a).exit_code in (255, 137) and until(lambda: not machines(), "its end"), "a shim that died together with the core", node.status(a))
 node.down(pod)
 

@@ -5,8 +5,7 @@
 import glob, os, signal, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import grpc
-from node import HOME, TOP, Node, alive, cmdline, cri, done, ok, say, stat_of, until
+from node import HOME, TOP, Node, alive, cmdline, component, cri, done, ok, processes, say, stat_of, until
 
 MIB = 1 << 20
 
@@ -23,12 +22,7 @@ def todays_shim():
 
 def gvisor_shim():
     """(options of) gVisor's shim."""
-    r = subprocess.run(["sh", "-c", 'here=$PWD; . ./components.sh; gvisor_shim >&2 && echo "$gvisor_shim"'],
-                       cwd=f"{TOP}/t/cri", capture_output=True, text=True)
-    if r.returncode:
-        print(f"Bail out! gVisor's shim could not be built: {r.stderr[-300:]}")
-        sys.exit(1)
-    folder = r.stdout.strip()
+    folder = component("gvisor_shim", "gvisor_shim")
     with open(f"{HOME}/runsc.toml", "w") as f:
         f.write(f'binary_name = "{folder}/runsc"\nroot = "{HOME}/memory/runsc"\n[runsc_config]\nplatform = "systrap"\n')
     return {"path": f"{folder}/containerd-shim-runsc-v1", "config_path": f"{HOME}/runsc.toml"}
@@ -45,24 +39,9 @@ HANDLERS = {
 }
 
 
-def kill_core():
-    """When this returns another one answers."""
-    core = node.core()
-    os.kill(core, signal.SIGKILL)
-    node.core(core)
-
-    def answers():
-        try:
-            return node.call("Version")
-        except grpc.RpcError:
-            return None
-    until(answers, "an answer of the new core")
-
-
 def shims():
     """Shims of ours that run."""
-    return [int(p) for p in os.listdir("/proc") if p.isdigit() and alive(p) and "-namespace" in cmdline(p) and
-            any(HOME in word for word in cmdline(p))]
+    return processes("-namespace", HOME)
 
 
 def sockets():
@@ -74,24 +53,13 @@ def sockets():
     return found - {""}
 
 
-def state_of(ctr):
-    return cri.ContainerState.Name(node.status(ctr).state)
-
-
-def log(ctr):
-    path = node.status(ctr).log_path
-    return "".join(line.split(" ", 3)[3] for line in open(path)) if os.path.exists(path) else ""
-
-
 def snapshot():
     for handler in "old", "new", "runc", "runsc":
         pod = node.run("warm-" + handler, handler)
         if handler != "runsc":
             node.started(pod, "warm", "sleep", "1000")
         node.down(pod)
-    return node.leakcheck("snapshot", "--mark", f"{HOME}/config.yaml", "--mark", f"{node.state}/engines", "--dir", node.state,
-                          "--dir", node.root, "--netns", node.netns_prefix, "--link", node.bridge[:-1], "--cgroup", node.cgroup,
-                          "--nft", node.bridge[:-1])
+    return node.note(f"{node.state}/engines")
 
 
 def life(h):
@@ -100,8 +68,8 @@ def life(h):
     b = node.started(pod, "b", "sh", "-c", "echo hello from b; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done")
     ok(len(shims()) == 1, f"{h}: two containers, one shim", shims())
     ok(alive(node.pid(a)) and stat_of(node.pid(a))[0] == shims()[0], f"{h}: the shim is their parent", stat_of(node.pid(a)))
-    until(lambda: "hello from b\n" in log(b), "b's log")
-    ok(sorted(log(a).split()) == ["err", "out"], f"{h}: stdout and stderr are in the log", log(a))
+    until(lambda: "hello from b\n" in node.log_of(b), "b's log")
+    ok(sorted(node.log_of(a).split()) == ["err", "out"], f"{h}: stdout and stderr are in the log", node.log_of(a))
     got = node.exec(a, "sh", "-c", "echo one; echo two >&2; exit 5")
     ok((got.exit_code, got.stdout, got.stderr) == (5, b"one\n", b"two\n"), f"{h}: exec has output and exit code", got)
     got = node.exec(a, "sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done")
@@ -124,9 +92,9 @@ def life(h):
        [m for m in mounts.splitlines() if node.state in m])
     node.call("StopContainer", container_id=b, timeout=20)
     st = node.status(b)
-    ok((st.exit_code, st.reason) == (3, "Error") and log(b).endswith("bye\n"), f"{h}: a stop lets it end by itself", st)
+    ok((st.exit_code, st.reason) == (3, "Error") and node.log_of(b).endswith("bye\n"), f"{h}: a stop lets it end by itself", st)
     node.call("RemoveContainer", container_id=b)
-    ok(len(shims()) == 1 and state_of(a) == "CONTAINER_RUNNING", f"{h}: the other one runs on")
+    ok(len(shims()) == 1 and node.state_of(a) == "CONTAINER_RUNNING", f"{h}: the other one runs on")
     where = sockets()
     node.down(pod)
     ok(until(lambda: not shims(), "the shim's end"), f"{h}: the shim goes with the pod")
@@ -142,7 +110,7 @@ def ends(h):
             os.kill(node.pid(c), signal.SIGKILL)
         st = node.wait_exit(c)
         ok((st.exit_code, st.reason) == (code, reason), f"{h}: '{words}' is {code}", st)
-        ok(log(c).split() == [str(i) for i in range(3000)], f"{h}: and all that it wrote is in the log", log(c)[-100:])
+        ok(node.log_of(c).split() == [str(i) for i in range(3000)], f"{h}: and all that it wrote is in the log", node.log_of(c)[-100:])
     hog = node.ctr_config("hog", "sh", "-c", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done")
     hog["linux"]["resources"] = {"memory_limit_in_bytes": 16 * MIB}
     c = node.call("CreateContainer", pod_sandbox_id=pod, config=hog, sandbox_config={}).container_id
@@ -153,7 +121,7 @@ def ends(h):
     ok(code != "OK" and "/no/such/program" in words, f"{h}: a missing program is named", words)
     c = node.started(pod, "tty", "sh", "-c", "test -t 1 && echo a terminal; exit 4", tty=True)
     st = node.wait_exit(c)
-    ok(st.exit_code == 4 and log(c) == "a terminal\n", f"{h}: a terminal", (st.exit_code, log(c)))
+    ok(st.exit_code == 4 and node.log_of(c) == "a terminal\n", f"{h}: a terminal", (st.exit_code, node.log_of(c)))
     node.down(pod)
     pod = node.run(f"share-{h}", h, namespaces={"network": "POD", "pid": "POD", "ipc": "POD"})
     ns = {"namespaces": {"network": "POD", "pid": "POD", "ipc": "POD"}}
@@ -175,21 +143,21 @@ def core_dies(h):
     inner = [p for p in os.listdir("/proc") if p.isdigit() and (stat_of(p) or (0,))[0] == pids[ctrs[0]]]
     os.kill(int(inner[0]), signal.SIGTERM)	# its shell goes on to the exit, which no core sees
     until(lambda: not alive(pids[ctrs[0]]), "its end")
-    kill_core()
+    node.kill_core()
     st = node.wait_exit(ctrs[0])
     ok((st.exit_code, st.reason) == (7, "Error"), f"{h}: an exit while no core lived has its code", st)
-    ok(all(state_of(c) == "CONTAINER_RUNNING" and node.pid(c) == pids[c] for c in ctrs[1:]) and shims() == shim,
-       f"{h}: the others run on, in the same shim", [state_of(c) for c in ctrs])
+    ok(all(node.state_of(c) == "CONTAINER_RUNNING" and node.pid(c) == pids[c] for c in ctrs[1:]) and shims() == shim,
+       f"{h}: the others run on, in the same shim", [node.state_of(c) for c in ctrs])
     ok(node.exec(ctrs[1], "echo", "there").stdout == b"there\n", f"{h}: exec in one of them")
     node.call("StartContainer", container_id=created)
     st = node.wait_exit(created)
     ok(st.exit_code == 6, f"{h}: one that was created can be started", st)
     more = node.started(pod, "more", "sleep", "1000")
-    ok(state_of(more) == "CONTAINER_RUNNING" and shims() == shim, f"{h}: and another joins them")
-    kill_core()
+    ok(node.state_of(more) == "CONTAINER_RUNNING" and shims() == shim, f"{h}: and another joins them")
+    node.kill_core()
     node.refused("ExecSync", container_id=writer, cmd=["touch", "/tmp/end"], timeout=30)	# or killed with it: all the same
     st = node.wait_exit(writer)
-    lines = log(writer).split("\n")[:-1]
+    lines = node.log_of(writer).split("\n")[:-1]
     seen = [int(line.split()[1]) for line in lines]
     ok(st.exit_code == 9 and set(seen) == set(range(max(seen) + 1)), f"{h}: no line of a log is lost", (st.exit_code, len(seen), max(seen)))
     node.call("StopContainer", container_id=ctrs[1], timeout=0)
@@ -205,11 +173,11 @@ def shim_dies(h):
     pids, where = [node.pid(a), node.pid(b)], sockets()
     began = time.monotonic()
     os.kill(shims()[0], signal.SIGKILL)
-    not_ready(pod)
+    node.not_ready(pod)
     took = time.monotonic() - began
     say(f"{h}: a dead shim, its containers killed, after {took * 1000:.0f} ms")
-    ok(all(state_of(c) == "CONTAINER_EXITED" for c in (a, b)) and not any(map(alive, pids)),
-       f"{h}: its containers have ended, really", [(state_of(c), alive(p)) for c, p in zip((a, b), pids)])
+    ok(all(node.state_of(c) == "CONTAINER_EXITED" for c in (a, b)) and not any(map(alive, pids)),
+       f"{h}: its containers have ended, really", [(node.state_of(c), alive(p)) for c, p in zip((a, b), pids)])
     st = node.status(a)
     ok((st.exit_code, st.reason) == (255, "Unknown"), f"{h}: how is not known", st)
     ok(node.status(gone).exit_code == 2, f"{h}: what was known before still is", node.status(gone))
@@ -224,8 +192,8 @@ def shim_dies(h):
     pid, core = node.pid(c), node.core()
     os.kill(core, signal.SIGSTOP)
     os.kill(shims()[0], signal.SIGKILL)
-    kill_core()
-    ok(state_of(c) == "CONTAINER_EXITED" and not alive(pid), f"{h}: a shim that died together with the core", state_of(c))
+    node.kill_core()
+    ok(node.state_of(c) == "CONTAINER_EXITED" and not alive(pid), f"{h}: a shim that died together with the core", node.state_of(c))
     ok(node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, f"{h}: the pod is not ready")
     node.down(pod)
 
@@ -235,18 +203,14 @@ def pause_dies(h):
     c = node.started(pod, "c", "sleep", "100000")
     pause = [p for p in os.listdir("/proc") if p.isdigit() and cmdline(p)[:1] == ["/pause"] and stat_of(p)[0] == shims()[0]]
     os.kill(int(pause[0]), signal.SIGKILL)
-    not_ready(pod)
+    node.not_ready(pod)
     ok(node.wait_exit(c).exit_code == 137, f"{h}: a sandbox without its first process takes the containers along", node.status(c))
     node.down(pod)
 
 
 def named(id):
     """What runs with this id in its command line."""
-    return [cmdline(p) for p in os.listdir("/proc") if p.isdigit() and alive(p) and any(id in word for word in cmdline(p))]
-
-
-def not_ready(pod):
-    until(lambda: node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_NOTREADY, "the pod's state")
+    return [cmdline(p) for p in processes(id)]
 
 
 def shim_of(id):
@@ -261,32 +225,32 @@ def gvisor(h):
     c = node.started(pod, "c", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done")
     ok(len(shims()) == 4, f"{h}: a shim for each container and one for the pod", shims())
     st = node.wait_exit(b)
-    ok(st.exit_code == 4 and "gvisor" in log(b).lower() + "gvisor" * ("4.4.0" in log(b)), f"{h}: a guest's kernel, an exit code", log(b))
-    ok(sorted(log(a).split()) == ["err", "out"], f"{h}: stdout and stderr are in the log", log(a))
+    ok(st.exit_code == 4 and "gvisor" in node.log_of(b).lower() + "gvisor" * ("4.4.0" in node.log_of(b)), f"{h}: a guest's kernel, an exit code", node.log_of(b))
+    ok(sorted(node.log_of(a).split()) == ["err", "out"], f"{h}: stdout and stderr are in the log", node.log_of(a))
     got = node.exec(a, "sh", "-c", "echo one; echo two >&2; exit 5")
     ok((got.exit_code, got.stdout, got.stderr) == (5, b"one\n", b"two\n"), f"{h}: exec has output and exit code", got)
     stats = until(lambda: (s := node.call("ContainerStats", container_id=a).stats).memory.working_set_bytes.value and s, "stats")
     ok(stats.memory.working_set_bytes.value > 0, f"{h}: stats are of the guest", stats)
     node.call("StopContainer", container_id=c, timeout=20)
-    ok(node.status(c).exit_code == 3 and log(c) == "bye\n", f"{h}: a stop lets it end by itself", node.status(c))
+    ok(node.status(c).exit_code == 3 and node.log_of(c) == "bye\n", f"{h}: a stop lets it end by itself", node.status(c))
     d = node.started(pod, "d", "sh", "-c", "sleep 1; exit 7")
     core = node.core()
     os.kill(core, signal.SIGSTOP)
     time.sleep(2)	# its end, which no core sees
-    kill_core()
+    node.kill_core()
     st = node.wait_exit(d)
     ok(st.exit_code == 7, f"{h}: an exit while no core lived has its code", st)
-    ok(state_of(a) == "CONTAINER_RUNNING" and node.exec(a, "echo", "there").stdout == b"there\n", f"{h}: the other one runs on")
+    ok(node.state_of(a) == "CONTAINER_RUNNING" and node.exec(a, "echo", "there").stdout == b"there\n", f"{h}: the other one runs on")
     e = node.started(pod, "e", "sleep", "100000")
     os.kill(shim_of(e), signal.SIGKILL)
     st = node.wait_exit(e)
-    ok((st.exit_code, st.reason) == (255, "Unknown") and state_of(a) == "CONTAINER_RUNNING" and
+    ok((st.exit_code, st.reason) == (255, "Unknown") and node.state_of(a) == "CONTAINER_RUNNING" and
        node.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == cri.SANDBOX_READY,
        f"{h}: the death of a container's shim is that of the container alone", st)
     ok(not named(e) and named(a), f"{h}: of which nothing is left when it is told", named(e))
     sentry = node.pid(a)
     os.kill(shim_of(pod), signal.SIGKILL)
-    not_ready(pod)
+    node.not_ready(pod)
     ok(node.wait_exit(a), f"{h}: the death of the pod's shim is that of the pod")
     ok(until(lambda: not alive(sentry), "its end"), f"{h}: and of the guest's kernel")
     node.down(pod)
@@ -298,15 +262,15 @@ def gvisor(h):
     os.kill(core, signal.SIGSTOP)
     for p in shims():
         os.kill(p, signal.SIGKILL)
-    kill_core()
-    not_ready(pod)
-    ok(state_of(a) == "CONTAINER_EXITED" and not alive(sentry) and not named(a), f"{h}: shims that died together with the core")
+    node.kill_core()
+    node.not_ready(pod)
+    ok(node.state_of(a) == "CONTAINER_EXITED" and not alive(sentry) and not named(a), f"{h}: shims that died together with the core")
     node.down(pod)
     # the kernel itself
     pod = node.run(f"sentry-{h}", h)
     a = node.started(pod, "a", "sleep", "100000")
     os.kill(node.pid(a), signal.SIGKILL)
-    not_ready(pod)
+    node.not_ready(pod)
     ok(node.wait_exit(a).exit_code, f"{h}: a guest's kernel that dies ends the pod", node.status(a))
     node.down(pod)
     ok(until(lambda: not shims(), "the shims' end") and not named(pod), f"{h}: and all of it can be removed")
@@ -331,8 +295,8 @@ gvisor("runsc")
 pods = {h: node.run(f"side-{h}", h) for h in ("old", "new", "runc")}
 ctrs = {h: [node.started(p, n, "sh", "-c", "sleep 100000") for n in "ab"] for h, p in pods.items()}
 ok(len(shims()) == 2, "pods side by side have a shim each", shims())
-kill_core()
-ok(all(state_of(c) == "CONTAINER_RUNNING" for cs in ctrs.values() for c in cs), "and outlive the core")
+node.kill_core()
+ok(all(node.state_of(c) == "CONTAINER_RUNNING" for cs in ctrs.values() for c in cs), "and outlive the core")
 down = [threading.Thread(target=node.down, args=(p,)) for p in pods.values()]
 for t in down:
     t.start()

@@ -12,7 +12,7 @@ packages="systemd systemd-sysv dbus udev kmod linux-image-cloud-amd64 apparmor s
 	iproute2 nftables iptables conntrack ethtool socat containernetworking-plugins
 	$(sed -n '/^test golang/d; s/^\(quickstart\|test\) //p' "$here/../../tools/packages" | tr '\n' ' ')"	# Go's programs come from the host
 
-key=$(cat "$0" "$here/../../tools/packages" | sha256sum | cut -c1-12)
+key=$({ cat "$0" && echo "$packages"; } | sha256sum | cut -c1-12)
 image=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test/vm-$suite-$key
 if [ ! -e "$image/done" ]; then
 	rm -rf "$image" && mkdir -p "$image/root"

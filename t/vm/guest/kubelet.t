@@ -9,7 +9,7 @@ os.environ["CRISP_NODE_TAG"] = "kubelet"	# no namespaces: the whole machine is t
 import node, tap
 node.CGROUP = "/crisp.slice"
 ordinary_until = node.until
-node.until = lambda what, why="", seconds=60, pause=0.1: ordinary_until(what, why, seconds * tap.SLOW, pause)
+node.until = lambda what, why="", seconds=60, pause=0.1: ordinary_until(what, why, seconds * tap.SLOW, pause * tap.SLOW)
 from checks import *
 
 CHOSEN = """limits guaranteed oom users strict-groups nonroot confined sysctls init-order sidecar probe-exec probe-http

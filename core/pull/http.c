@@ -212,11 +212,12 @@ static void finish(struct http *h, struct http_call *c, CURLcode code)
 				 code == CURLE_COULDNT_RESOLVE_PROXY ||
 				 (code == CURLE_OPERATION_TIMEDOUT && !status);
 		bool tls = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR;
+		const char *advice = code == CURLE_SSL_CONNECT_ERROR ?
+			" (if it is a registry without TLS, say so in registries.plain_http)" :
+			c->unreachable ? " (see to the registry's name and port, and to the node's way there)" : "";
 		/* Asking again does not make a certificate better. */
 		c->ret = err_set(&c->err, tls ? EPROTO : EIO, "%s%s",
-				 *c->curl_error ? c->curl_error : curl_easy_strerror(code),
-				 code == CURLE_SSL_CONNECT_ERROR ?
-				 " (if it is a registry without TLS, say so in registries.plain_http)" : "");
+				 *c->curl_error ? c->curl_error : curl_easy_strerror(code), advice);
 	}
 	drop_easy(h, c);
 }

@@ -48,8 +48,12 @@ def exit_of(k, name, container="main"):
     return states(k, name).get(container, {}).get("state", {}).get("terminated") or {}
 
 
-def seconds_of(stamp):
-    return datetime.datetime.fromisoformat(stamp).timestamp()
+def starts_of(k, name):
+    """When, by crisp's log, the containers of this pod were made."""
+    made = re.findall(r"^ts=(\S+) .*msg=container ctr=(\w+) pod=(\w+) from=creating to=created ", text_of(k.crisp.log), re.M)
+    last = container_id(k, name)
+    pods = [pod for _, ctr, pod in made if ctr == last]
+    return [datetime.datetime.fromisoformat(at).timestamp() for at, _, pod in made if pod in pods]
 
 
 def exited(k, name, container="main", seconds=60):
@@ -147,17 +151,12 @@ def sidecar(k, name):
 @check
 def restart_always(k, name):
     waiting(k, name, "CrashLoopBackOff")
-    lives = {}
-
-    def two_restarts():
-        s = states(k, name)["main"]
-        if last := s["state"].get("terminated") or s.get("lastState", {}).get("terminated"):
-            lives[last["containerID"]] = last
-        return s["restartCount"] >= 2 and len(lives) >= 3
-    until(two_restarts, "two restarts", 120)
-    ok(all(life["exitCode"] == 3 and life["reason"] == "Error" for life in lives.values()), "it is restarted, and each life's code is told", lives)
-    first, second, third = sorted(seconds_of(life["startedAt"]) for life in lives.values())[:3]
-    ok(third - second > second - first, f"it is backed off from: restarted after {second - first:.0f} s, then after {third - second:.0f} s")
+    starts = until(lambda: (found := starts_of(k, name)) and len(found) >= 3 and found, "two restarts", 90)
+    s = states(k, name)["main"]
+    last = s.get("lastState", {}).get("terminated") or s["state"].get("terminated")
+    ok(last["exitCode"] == 3 and last["reason"] == "Error", "it is restarted, and its last code is told", s)
+    first, second = starts[1] - starts[0], starts[2] - starts[1]
+    ok(second > first, f"it is backed off from: restarted after {first:.1f} s, then after {second:.1f} s")
 
 
 @check
@@ -321,6 +320,7 @@ def volumes(k, name):
     k.sh(name, "echo from the pod > /folder/file; echo x > /memory/x")
     ok(text_of("/run/notes/file") == "from the pod\n", "hostPath: what the pod writes is on the host")
     ok("Read-only" in k.run(name, "sh", "-c", "echo x > /folder-ro/x 2>&1; cat /folder-ro/file", wrong=True), "read-only hostPath")
+    ok("Read-only" in k.run(name, "sh", "-c", "echo x > /deep/inner/x 2>&1; true", wrong=True), "read-only down to what is mounted in it")
     ok("Debian" in k.sh(name, "cat /os-release"), "hostPath of a file")
     ok(os.path.isdir("/run/made-by-the-runtime"), "a hostPath that was not there")
     ok(k.sh(name, "cat /downward/labels /downward/limit") .startswith('colour="blue"') and
@@ -500,15 +500,16 @@ def says(k, name, *words):
     try:
         text = until(look, what, 60, 1)
     except AssertionError:
-        return ok(False, what, k.api.kubectl("describe", "pod", name) if k.api else states(k, name))
-    for line in {line.strip(): 0 for line in text.splitlines() if any(w in line for w in words)}:
-        say(name, "|", re.sub(r"  +", "  ", line)[:500])
+        text = k.api.kubectl("describe", "pod", name) if k.api else json.dumps(states(k, name), indent=1)
+        return ok(False, what, "\n".join(text.splitlines()[-30:]))
+    line = [line.strip() for line in text.splitlines() if words[-1] in line][-1]
+    say(name, "|", re.sub(r"  +", "  ", line)[:500])
     return ok(True, what)
 
 
 @check
 def handler_unknown(k, name):
-    says(k, name, "FailedCreatePodSandBox", 'runtime_handler "nobody"', "crun, runc", "let the RuntimeClass name one of these")
+    says(k, name, "FailedCreatePodSandBox", 'runtime_handler "nobody"', "which has crun", "let the RuntimeClass name one of these")
     ok(not k.crisp.ctl("pods").count(name), "no sandbox is left of an unknown handler", k.crisp.ctl("pods"))
 
 
@@ -516,6 +517,10 @@ def handler_unknown(k, name):
 def bad_command(k, name):
     waiting(k, name, "RunContainerError", "CrashLoopBackOff")
     says(k, name, "/bin/no-such-program", "see to the container's command")
+    for handler in k.handlers[1:]:	# each in its own words
+        k.add({"metadata": {"name": f"{name}-{handler}"}, "spec": {**k.pod(name)["spec"], "runtimeClassName": handler}})
+    for handler in k.handlers[1:]:
+        says(k, f"{name}-{handler}", "/bin/no-such-program", "see to the container's command")
 
 
 @check
@@ -527,7 +532,7 @@ def bad_image(k, name):
 @check
 def refused_pull(k, name):
     waiting(k, name, *PULL_FAILED)
-    says(k, name, "127.0.0.1:1", "connect")
+    says(k, name, "127.0.0.1:1", "connect", "see to the registry's name and port")
 
 
 @check

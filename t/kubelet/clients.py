@@ -92,7 +92,7 @@ def visited(k, name):
         run_commands(k, name, way, env)
         type_commands(k, name, way, env)
         forward(k, name, way, env)
-    copy(k, name)
+    copy_files(k, name)
     debug(k, name)
 
 
@@ -135,7 +135,7 @@ def forward(k, name, way, env):
         say(name, "|", forwarding.said.decode(errors="replace").splitlines()[-1][:300])
 
 
-def copy(k, name):
+def copy_files(k, name):
     there, back = f"{HOME}/there", f"{HOME}/back"
     with open(there, "wb") as f:
         f.write(os.urandom(3 << 20))

@@ -94,7 +94,7 @@ def cpu_and_memory(crisp):
     for pid in ours(crisp):
         fields = text_of(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()
         if fields:
-            seconds += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+            seconds += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
         if m := re.search(r"^Pss: +(\d+)", text_of(f"/proc/{pid}/smaps_rollup"), re.M):
             pss += int(m[1])
     return seconds, pss
@@ -112,9 +112,13 @@ def crowd(k, count, steady):
     after, pss = cpu_and_memory(k.crisp)
     say(f"{count} pods for {steady} s: crisp takes {100 * (after - cpu) / steady:.2f} % of a CPU, {pss} KiB PSS")
     ok(all(states_run(p) for p in k.pods().values()), "all still run, none was restarted")
-    say(f"all {count} gone in {remove_all(k, pods):.1f} s")
     errors = {n: c - before.get(n, 0) for n, c in k.failures().items() if c != before.get(n, 0)}
     ok(not errors, "no call to the runtime failed (kubelet_runtime_operations_errors_total)", errors)
+    say(f"all {count} gone in {remove_all(k, pods):.1f} s")
+    # A kubelet may ask about what another of its threads has just removed.
+    errors = {n: c - before.get(n, 0) for n, c in k.failures().items()
+              if c != before.get(n, 0) and n not in ("podsandbox_status", "container_status")}
+    ok(not errors, "nor while they went", errors)
 
 
 def states_run(pod):

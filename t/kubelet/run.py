@@ -104,9 +104,9 @@ def warm_up(k):
     """What lives as long as the node: cgroups of the kubelet, the bridge, folders of the handlers, what a shared pid namespace needs."""
     (shares, _), = read_pods(["share-pid"], k.api).values()
     pods = [{**shares, "metadata": {**shares["metadata"], "name": "warm"}}]
-    for handler in ("gvisor", "shimv2") if k.api else ():
-        k.api.post("runtimeclasses", {"metadata": {"name": f"warm-{handler}"}, "handler": handler}, "/apis/node.k8s.io/v1")
-        pods.append(busy_pod(f"warm-{handler}", "exec sleep 1000", runtimeClassName=f"warm-{handler}"))
+    for handler in k.handlers if k.api else ():
+        k.api.post("runtimeclasses", {"metadata": {"name": handler}, "handler": handler}, "/apis/node.k8s.io/v1")
+        pods.append(busy_pod(f"warm-{handler}", "exec sleep 1000", runtimeClassName=handler))
     add_all(k, pods)
     k.crisp.stop()	# one that has been started anew under a pod has a process and a socket more
     k.crisp.start()
@@ -114,15 +114,24 @@ def warm_up(k):
     until(lambda: not k.crisp.ctl("pods", "-q"), "the first pods to be collected", 180)
 
 
-def test(api, version, wanted):
+def furnish():
+    """What pods find on the node."""
     os.makedirs("/var/lib/kubelet/seccomp")
     with open("/var/lib/kubelet/seccomp/no-mkdir.json", "w") as f:
         json.dump({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}, f)
+    os.makedirs("/run/deep/inner")
+    run("mount", "-t", "tmpfs", "inner", "/run/deep/inner")
+
+
+def test(api, version, wanted):
+    furnish()
     registries()
-    handlers = {"crun": {"engine": "crun"}, "runc": {"engine": "runc"}}
-    if api:
-        handlers.update(gvisor={"engine": "gvisor", "options": {"path": f"{CACHE}/runsc-20250205/runsc"}}, shimv2={"engine": "shimv2"})
-    crisp = Crisp(engines={"default": "crun", "handlers": handlers}, registries={"plain_http": ["127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:1"]}).start()
+    handlers = {"crun": {"engine": "crun"}}
+    if api:	# only there is a RuntimeClass
+        handlers.update(runc={"engine": "runc"}, shimv2={"engine": "shimv2"},
+                        gvisor={"engine": "gvisor", "options": {"path": f"{CACHE}/runsc-20250205/runsc"}})
+    crisp = Crisp(engines={"default": "crun", "handlers": handlers},
+                  registries={"plain_http": ["127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:1"]}).start()
     crisp.load(IMAGE, files=[f"{CACHE}/health/health"])
     crisp.image = crisp.ctl("images", "-q").strip()
     cluster = None
@@ -130,7 +139,7 @@ def test(api, version, wanted):
         cluster = Cluster(f"{CACHE}/cluster-{version}", f"{CACHE}/etcd-3.6.5/etcd").start()
         say("the API server answers")
     k = Kubelet(f"{CACHE}/kubelet-{version}/kubelet", crisp, cluster).start()
-    k.version = version
+    k.version, k.handlers = version, list(handlers)
     say("the kubelet is healthy")
     if api:
         ok(try_until(cluster.node_ready, 60), "the node is ready", cluster.kubectl("describe", "node", NAME))

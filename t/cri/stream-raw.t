@@ -47,13 +47,13 @@ def head(s):
 
 
 def rest(s):
-    got = b""
+    got = bytearray()
     try:
         while piece := s.recv(65536):
             got += piece
     except ConnectionResetError:
         pass
-    return got
+    return bytes(got)
 
 
 def code(s):
@@ -79,14 +79,14 @@ def data(stream, what, fin=0):
 
 def frames(raw):
     """What each stream got."""
-    got = {}
-    while len(raw) >= 8:
-        first, second = struct.unpack(">II", raw[:8])
+    got, at = {}, 0
+    while len(raw) - at >= 8:
+        first, second = struct.unpack_from(">II", raw, at)
         n = second & 0xffffff
         if not first >> 31:
-            got[first] = got.get(first, b"") + raw[8:8 + n]
-        raw = raw[8 + n:]
-    return got
+            got.setdefault(first, bytearray()).extend(raw[at + 8:at + 8 + n])
+        at += 8 + n
+    return {stream: bytes(said) for stream, said in got.items()}
 
 
 def dictionary():

@@ -179,6 +179,12 @@ static bool is_systemd_host(void)
 	       fs.f_type == CGROUP2_SUPER_MAGIC;
 }
 
+static bool ends_in(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+	return n >= m && !strcmp(text + n - m, end);
+}
+
 /* auto: a parent that is given tells by its form, else it is as the host does. */
 static int settle_cgroups(struct config *c, struct tree *merged, struct err *e)
 {
@@ -193,6 +199,8 @@ static int settle_cgroups(struct config *c, struct tree *merged, struct err *e)
 	} else {
 		default_to(&c->cgroup_parent, "/crisp");
 		expected = slice ? "a path like /crisp" : NULL;
+		if (ends_in(c->cgroup_parent, ".slice"))	/* what is below one would be systemd's */
+			expected = "a path like /crisp; a slice is given as NAME.slice, for the driver systemd";
 	}
 	if (!expected)
 		return 0;

@@ -243,6 +243,7 @@ static const struct {
 	  ":1: cgroup.parent: \"/crisp\" is not for the driver systemd, expected NAME.slice" },
 	{ "cgroup: {driver: cgroupfs, parent: crisp.slice}",
 	  "cgroup.parent: \"crisp.slice\" is not for the driver cgroupfs, expected a path like /crisp" },
+	{ "cgroup: {parent: /crisp.slice}", "expected a path like /crisp; a slice is given as NAME.slice" },
 	{ "cgroup: {driver: v2}", "expected one of auto, cgroupfs, systemd" },
 	{ "images: {pinned: a}", "images.pinned: \"a\" is wrong, expected a list" },
 	{ "images: {pinned: [a, 5]}", "images.pinned: \"5\" is a number" },

@@ -7,7 +7,7 @@ GUEST = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f"{GUEST}/../../kubelet")
 os.environ["CRISP_NODE_TAG"] = "kubelet"	# no namespaces: the whole machine is the test's
 import node, tap
-node.CGROUP = "/crisp.slice"
+node.CGROUP = "crisp.slice"
 ordinary_until = node.until
 node.until = lambda what, why="", seconds=60, pause=0.1: ordinary_until(what, why, seconds * tap.SLOW, pause * tap.SLOW)
 from checks import *

@@ -575,7 +575,9 @@ struct crisp_ops {
 	 * end. */
 	int (*close_stdin)(struct crisp_instance *i, struct crisp_req *r,
 			   const struct crisp_args *a);
-	/* A.  New limits for a container; members that are missing stay as they are. */
+	/* A.  New limits for a container; members that are missing stay as they are.  NULL with
+	 * SANDBOX_NEEDS_ROOTFS: the host puts what the containers have together on the cgroup that the
+	 * sandbox's bundle names. */
 	int (*update)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_update_args *a);
 	/* A.  -> data = OCI-style stats JSON.  NULL with STATS_HOST_CGROUP. */

@@ -97,6 +97,20 @@ struct cgroup_limits {
 };
 int cgroup_read_limits(struct cgroups *cg, const char *path, struct cgroup_limits *out);
 
+/* Limits that a cgroup shall have. */
+struct cgroup_wish {
+	int64_t cpu_shares;		/* 0: as they are */
+	int64_t cpu_quota;		/* us in 100 ms; 0: no limit */
+	int64_t memory;			/* bytes; 0: no limit */
+	int64_t memory_swap;		/* memory + swap; 0: no limit, -1: as it is (swap is not accounted) */
+	const char *cpus, *mems;	/* "": those of its parent; NULL: as they are */
+};
+enum { CGROUP_WRITES_MAX = 16 };
+/* What is to be written: file, value, file, value... to out (at least CGROUP_WRITES_MAX); how many of
+ * both.  Whoever writes may have to wait, and tries again what fails at first. */
+size_t cgroup_limit_writes(struct cgroups *cg, struct pool *p, const char *path, const struct cgroup_wish *l,
+			   const char **out);
+
 /* Append one of its files, 8 KiB at most.  controller: "memory", "cpu", ...: picks the hierarchy;
  * NULL: v2. -ENOENT when the hierarchy, the cgroup or the file is not there. */
 int cgroup_read(struct cgroups *cg, const char *controller, const char *path, const char *file,

@@ -131,6 +131,7 @@ struct pod {
 	struct loop_child pause;
 	bool pause_made;		/* known to the engine */
 	bool sandbox_made;		/* of an engine that has sandboxes of its own */
+	bool guest_limited;		/* its leaf cgroup has limits by now (guest_limits.c) */
 	pid_t sandbox_pid;		/* its process on this host; 0: not known */
 	void (*pause_exit)(struct pod *p);	/* who waits for its end, for pause_op */
 	struct op *pause_op;

@@ -107,6 +107,17 @@ struct spawn;
 int step_engine(struct op *op, struct plug_call *call);
 int step_net(struct op *op, struct net_call *call);
 int step_spawn(struct op *op, struct spawn *sp);
+/* Limits where a pod is one guest whose engine has no update (guest_limits.c): may c have merged, as
+ * asked for?  -EBUSY, -ENOSYS name the field.  Then a step that puts what all have together on the
+ * sandbox's cgroup, with r as the limits of c (NULL: as they all are). */
+bool guest_has_limits(const struct pod *p);
+int guest_check_limits(struct pool *pool, const struct container *c, const Cri__LinuxContainerResources *asked,
+		       const Cri__LinuxContainerResources *merged, struct err *e);
+int guest_apply_limits(struct op *op, struct pod *p, const struct container *c, const Cri__LinuxContainerResources *r);
+/* As before the first. */
+int guest_lift_limits(struct op *op, struct pod *p);
+/* The same for one that comes to a guest that has limits. */
+int step_guest_limits(struct op *op);
 /* Of an engine's delete: shorter where what it is to delete has not become. */
 uint64_t delete_timeout_ms(const struct op *op);
 /* op_wake, with the words of e. */

@@ -46,6 +46,7 @@ int record_save_pod(struct pod *p, struct err *e)
 	json_member_bool(o, "namespaces_made", p->namespaces_made);
 	json_member_bool(o, "attached", p->attached);
 	json_member_bool(o, "sandbox_made", p->sandbox_made);
+	json_member_bool(o, "guest_limited", p->guest_limited);
 	json_member_int(o, "sandbox_pid", p->sandbox_pid);
 	json_key(o, "ips");
 	json_array(o);
@@ -192,6 +193,7 @@ int record_load_pod(struct model *m, const char *id, struct pod **out, struct re
 	p->netns_pin = text(p->pool, j, "netns");
 	p->namespaces_made = json_bool(json_get(j, "namespaces_made"), false);
 	p->sandbox_made = json_bool(json_get(j, "sandbox_made"), false);
+	p->guest_limited = json_bool(json_get(j, "guest_limited"), false);
 	p->sandbox_pid = (pid_t)json_int(json_get(j, "sandbox_pid"), 0);
 	p->attached = json_bool(json_get(j, "attached"), false);
 	const struct json *ips = json_get(j, "ips");

@@ -85,9 +85,17 @@ static int keep_numbers(struct op *op)
 	return 0;
 }
 
+/* What the pod takes beside its containers may be another now. */
+static int apply_guest(struct op *op)
+{
+	struct pod *p = op->data;
+	return p->guest_limited ? guest_apply_limits(op, p, NULL, NULL) : 0;
+}
+
 static const struct op_step resize_steps[] = {
 	{ "engine update", apply, apply_old },
 	{ "keep numbers", keep_numbers, NULL },
+	{ "guest's limits", apply_guest, NULL },
 	{ 0 }
 };
 

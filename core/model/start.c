@@ -53,6 +53,7 @@ static int kill_started(struct op *op)
 }
 
 static const struct op_step start_steps[] = {
+	{ "guest's limits", step_guest_limits, kill_started },
 	{ "engine start", engine_start, kill_started },
 	{ 0 }
 };

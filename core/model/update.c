@@ -11,6 +11,7 @@
 struct update {
 	struct op op;
 	Cri__LinuxContainerResources *merged;	/* in op.pool */
+	bool first;				/* the guest had no limits before */
 };
 
 static struct update *update_of(struct op *op)
@@ -33,6 +34,8 @@ static int engine_update(struct op *op, const Cri__LinuxContainerResources *r, s
 	struct container *c = op->data;
 	const char *json;
 	size_t len;
+	if (guest_has_limits(c->pod))
+		return guest_apply_limits(op, c->pod, c, r);
 	int ret = oci_resources_json(op->pool, c->model->g.host, r, &json, &len, e);
 	if (ret < 0)
 		return ret;
@@ -49,6 +52,8 @@ static int apply(struct op *op)
 static int apply_old(struct op *op)
 {
 	struct container *c = op->data;
+	if (guest_has_limits(c->pod) && update_of(op)->first)
+		return guest_lift_limits(op, c->pod);
 	if (!c->alive || !current(c))
 		return 0;
 	return engine_update(op, current(c), &op->undo_err);
@@ -82,6 +87,7 @@ static int keep_limits(struct op *op)
 static const struct op_step update_steps[] = {
 	{ "engine update", apply, apply_old },
 	{ "keep limits", keep_limits, NULL },
+	{ "guest's limits", step_guest_limits, NULL },	/* another update may have known the old ones of this */
 	{ 0 }
 };
 
@@ -112,6 +118,11 @@ void model_update(struct model *m, const char *id, const Cri__LinuxContainerReso
 	struct pool *pool = pool_new(c->pool, "update");
 	struct update *u = pool_new_struct(pool, struct update);
 	u->merged = pb_copy(pool, oci_resources_merge(pool, current(c), r));
+	if (guest_has_limits(c->pod) && guest_check_limits(pool, c, r, u->merged, &e) < 0) {
+		pool_destroy(pool);
+		return wait_fail(w, id, &e);
+	}
+	u->first = !c->pod->guest_limited;
 	c->op = &u->op;
 	op_start(c->op, &update_table, m->g.loop, pool, c, c->id, OP_TIMEOUT_MS);
 	wait_op(w, c->op, c->id);

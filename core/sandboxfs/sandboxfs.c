@@ -260,6 +260,16 @@ struct spawn *sandboxfs_dial(struct sandboxfs *fs, struct pool *p, int net, unsi
 	return work_start(fs, w, true, timeout_ms, data);
 }
 
+struct spawn *sandboxfs_limit(struct sandboxfs *fs, struct pool *p, const char *const *writes, size_t n,
+			      uint64_t timeout_ms, sandbox_done_cb *cb, void *data)
+{
+	struct work *w = work_new(fs, p, "set limits", "limit");
+	for (size_t i = 0; i < n; i++)
+		add_arg(w, writes[i]);
+	w->on_done = cb;
+	return work_start(fs, w, false, timeout_ms, data);
+}
+
 struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,
 			      sandbox_done_cb *cb, void *data)
 {

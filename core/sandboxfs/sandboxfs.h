@@ -84,6 +84,9 @@ struct spawn *sandboxfs_late_sysctls(struct sandboxfs *fs, struct pool *p,
 struct spawn *sandboxfs_dial(struct sandboxfs *fs, struct pool *p, int net, unsigned port,
 			     const char *const *addresses, size_t n, uint64_t timeout_ms,
 			     sandbox_fd_cb *cb, void *data);
+/* Write limits: n times a cgroup's file and its value, in turn. */
+struct spawn *sandboxfs_limit(struct sandboxfs *fs, struct pool *p, const char *const *writes, size_t n,
+			      uint64_t timeout_ms, sandbox_done_cb *cb, void *data);
 /* Unmount (lazily) and unlink; a pin that is not there is fine. */
 struct spawn *sandboxfs_unpin(struct sandboxfs *fs, struct pool *p, const char *pin,
 			      sandbox_done_cb *cb, void *data);

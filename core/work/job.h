@@ -31,4 +31,5 @@ int job_unpin(int argc, char **argv, struct err *e);
 int job_rmtree(int argc, char **argv, struct err *e);
 int job_usage_of(int argc, char **argv, struct err *e);
 int job_dial(int argc, char **argv, struct err *e);
+int job_limit(int argc, char **argv, struct err *e);
 int job_prepare(int argc, char **argv, struct err *e);

@@ -20,6 +20,7 @@ static const struct job jobs[] = {
 	{ "usage", "usage LAYERS [DIR CGROUP]...: of the file system of LAYERS its bytes, inodes, free inodes, device; "
 	  "for each pair bytes and inodes of DIR, descriptors, sockets and limit of CGROUP", job_usage_of },
 	{ "dial", "dial NETNS|- PORT [ADDRESS...]: a connection to the pod's localhost, or from the host", job_dial },
+	{ "limit", "limit [FILE VALUE]...: of a cgroup", job_limit },
 	{ "prepare", "prepare < REQUEST > REPLY (JSON, see core/work/prepare.h)", job_prepare },
 	{ 0 },
 };

@@ -83,6 +83,7 @@ int handler_choose(struct model *m, const Cri__PodSandboxConfig *config, const c
 void pod_take_handler(struct pod *p, const struct handler_choice *ch)
 {
 	p->handler = ch->handler;
+	plug_handler_hold(p->handler, p->pool);
 	p->handler_name = pool_strdup(p->pool, ch->handler->name);
 	p->engine = pool_strdup(p->pool, ch->handler->engine);
 	p->asked_handler = pool_strdup(p->pool, ch->asked);

@@ -181,6 +181,7 @@ int record_load_pod(struct model *m, const char *id, struct pod **out, struct re
 	p->engine = text(p->pool, j, "engine");
 	p->handler = plug_handler_recall(m->g.plug, p->handler_name ? p->handler_name : "",
 					 p->engine ? p->engine : "", json_str(json_get(j, "options")));
+	plug_handler_hold(p->handler, p->pool);
 	pod_take_policy(p, text(p->pool, j, "policy"));
 	p->asked_handler = text(p->pool, j, "asked_handler");
 	p->moved_why = text(p->pool, j, "moved_why");

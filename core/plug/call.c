@@ -124,6 +124,7 @@ static void handle_tell(struct loop_defer *d)
 	c->cb(c->data, ret, &given, &c->err);
 	pool_destroy(c->pool);
 	handler_run_queue(h);
+	handler_less(h);
 }
 
 /* Is this the last that is asked about it?  A container with FORCE, whatever the engine said: its

@@ -66,6 +66,8 @@ struct handler {
 	int64_t probed_ns;
 	unsigned failures;		/* operations that failed, since one has not */
 	unsigned making, max_parallel;	/* GIVEN calls of op_makes() */
+	unsigned holds;
+	struct loop_defer close;
 };
 
 /* What a plugin has begun on behalf of a call: programs and timers.  Whatever it begins from
@@ -106,6 +108,8 @@ const struct crisp_rootfs *args_copy_rootfs(struct pool *p, const struct crisp_r
 
 /* It may be broken: probe it. */
 void handler_suspect(struct handler *h);
+/* One use of it less: nobody may need it any more. */
+void handler_less(struct handler *h);
 
 /* -- call.c -- */
 

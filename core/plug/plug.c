@@ -345,6 +345,54 @@ static void release_handler(struct handler *h)
 	host_shut(&h->host);
 }
 
+/* -- who needs it -- */
+
+struct hold {
+	struct pool_res res;
+	struct handler *handler;
+};
+
+static bool is_needed(const struct handler *h)
+{
+	return !h->pub.old || h->holds || !list_empty(&h->calls) || h->pub.state == PLUG_STATE_LOADING;
+}
+
+static void handle_close(struct loop_defer *d)
+{
+	struct handler *h = d->data;
+	if (is_needed(h))
+		return;
+	log_info("engine closed", "handler", h->pub.name, "engine", h->pub.engine);
+	list_del(&h->link);
+	release_handler(h);
+	h->pub.state = PLUG_STATE_FAILED;
+	h->pub.ready = false;
+	h->pub.reason = "it is closed: no pod had it any more";
+}
+
+void handler_less(struct handler *h)
+{
+	if (!is_needed(h))
+		loop_defer(h->plug->loop, &h->close, handle_close, h);
+}
+
+static void release_hold(struct pool_res *r)
+{
+	struct handler *h = container_of(r, struct hold, res)->handler;
+	h->holds--;
+	handler_less(h);
+}
+
+void plug_handler_hold(struct plug_handler *pub, struct pool *p)
+{
+	struct hold *hold = pool_new_struct(p, struct hold);
+	hold->handler = inner(pub);
+	hold->handler->holds++;
+	pool_res_add(p, &hold->res, release_hold);
+}
+
+/* -- making one -- */
+
 static struct handler *make_handler(struct plug *pl, const char *name, const char *engine,
 				    const char *options, bool old)
 {
@@ -401,7 +449,7 @@ struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const c
 	const char *options = options_json && *options_json ? options_json : "{}";
 	struct handler *h = find_exactly(pl, name, engine, options), *other = find(pl, name);
 	if (other && other != h)
-		other->pub.old = true;
+		plug_handler_drop(&other->pub);
 	if (h)
 		try_again(h);
 	else
@@ -413,6 +461,7 @@ struct plug_handler *plug_handler_add(struct plug *pl, const char *name, const c
 void plug_handler_drop(struct plug_handler *h)
 {
 	h->old = true;
+	handler_less(inner(h));
 }
 
 void plug_handler_limit(struct plug_handler *pub, unsigned max_parallel)
@@ -497,6 +546,7 @@ static void release_plug(struct pool_res *r)
 	list_for_each(h, &pl->handlers, link) {
 		while (list_pop(&h->looks))
 			;
+		loop_defer_cancel(&h->close);
 		release_handler(h);
 	}
 	pool_destroy(pl->pool);

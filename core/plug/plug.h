@@ -104,6 +104,9 @@ void plug_handler_default(struct plug *pl, const char *name);
 struct plug_handler *plug_handler_at(struct plug *pl, size_t i);
 /* No new pod gets it; it lives on for who holds it. */
 void plug_handler_drop(struct plug_handler *h);
+/* p's owner needs it as long as p lives.  One that is old, that nobody holds and that has no call under way
+ * is closed: it answers no more (FAILED), and the pointer stays good. */
+void plug_handler_hold(struct plug_handler *h, struct pool *p);
 /* At most so many operations at once that make something: sandboxes, containers, starts, execs.
  * What is more waits, with a deadline of its own when it begins.  0: no limit. */
 void plug_handler_limit(struct plug_handler *h, unsigned max_parallel);

@@ -23,13 +23,17 @@ enum {
 
 /* -- the instance -- */
 
-/* Files of a host that has died: its commands have died with it. */
+/* Files of a host that has died: its commands have died with it.  Those of this one are of a handler of the
+ * same name, with other options, whose pods live on. */
 static void clear_folder(const char *path)
 {
 	DIR *d = opendir(path);
 	struct dirent *ent;
+	char ours[16];
+	size_t n = (size_t)snprintf(ours, sizeof(ours), "%d-", getpid());
 	while (d && (ent = readdir(d)))
-		unlinkat(dirfd(d), ent->d_name, 0);
+		if (strncmp(ent->d_name, ours, n))
+			unlinkat(dirfd(d), ent->d_name, 0);
 	if (d)
 		closedir(d);
 }

@@ -31,7 +31,7 @@ struct act *act_new(struct crisp_instance *i, struct crisp_req *r, const struct 
 	a->pidfd = -1;
 	snprintf(a->id, sizeof(a->id), "%s", args->id ? args->id : "");
 	snprintf(a->exec_id, sizeof(a->exec_id), "%s", args->exec_id ? args->exec_id : "");
-	snprintf(a->files, sizeof(a->files), "%s/tmp/%u", i->host->state_dir, i->n_files++);
+	snprintf(a->files, sizeof(a->files), "%s/tmp/%d-%p-%u", i->host->state_dir, getpid(), (void *)i, i->n_files++);
 	a->next = i->acts;
 	i->acts = a;
 	return a;

@@ -46,6 +46,11 @@ def handlers():
     return {h["handler"]: h for h in said if not h["old"]}, {h["name"] for h in r["runtime_handlers"]}
 
 
+def old_handlers():
+    said = json.loads(d.call("Status", {"verbose": True})["info"]["info"])["handlers"]
+    return sorted(h["handler"] for h in said if h["old"])
+
+
 def reload(config=None):
     """Write the configuration, and return what the core has to say of it."""
     before = len(open(d.log).read())
@@ -163,8 +168,11 @@ for round in "after the reload", "after a restart of the core":
     d.kill_core() if round == "after the reload" else None
 pod = d.run("after", "opts", annotations={"example.com/a": "1"})
 ok("example.com/a" not in spec(d.create(pod, "c"))["annotations"] and "handlerOptions" not in d.pod(pod), "a new pod has the new ones")
+ok(old_handlers() == ["narrow", "opts"], "what pods still have is there beside", old_handlers())
 d.remove_all()
 ok(not d.pods(), "all can be removed")
+ok(until(lambda: not old_handlers(), "their end") and len([l for l in open(d.log) if "engine closed" in l]) == 2, "and with the last of its pods goes a handler that is no more",
+   [l for l in open(d.log) if "engine closed" in l])
 d.cgroup, was = d.cgroup + "-other", d.cgroup
 reload()
 until(lambda: "keys=cgroup.parent" in d.last_words(20), "the word on what stays")

@@ -117,7 +117,7 @@ def ends(h):
     node.call("StartContainer", container_id=c)
     st = node.wait_exit(c)
     ok((st.exit_code, st.reason) == (137, "OOMKilled"), f"{h}: out of memory", st)
-    code, words = node.refused("CreateContainer", **node.create_request(pod, "none", "/no/such/program"))
+    code, words = node.refused("StartContainer", container_id=node.create(pod, "none", "/no/such/program"))
     ok(code != "OK" and "/no/such/program" in words, f"{h}: a missing program is named", words)
     c = node.started(pod, "tty", "sh", "-c", "test -t 1 && echo a terminal; exit 4", tty=True)
     st = node.wait_exit(c)

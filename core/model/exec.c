@@ -266,15 +266,24 @@ static void read_from(struct exec *x, struct output *o, struct buf *into, int fd
 
 static void handle_closed(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
+	pool_destroy(data);
 	if (ret < 0 && ret != -ENOENT && ret != -ESRCH)
 		log_warn("an engine could not close an exec's stdin", "error", err_text(e));
 }
 
-/* An engine with FIFOs holds both ends of stdin. */
+/* An engine with FIFOs holds both ends of stdin.  It has opened them for sure when it has answered to
+ * this: until then ours keeps what is in the FIFO, and after that it would keep the process waiting. */
 static void tell_input_end(struct exec *x)
 {
-	if (x->fifos.in && plug_has(x->handler, PLUG_OP_CLOSE_STDIN))
-		plug_close_stdin(x->handler, x->pod_id, x->ctr_id, x->id, ENGINE_TIMEOUT_MS, handle_closed, NULL);
+	if (x->fifos.in_fd < 0)
+		return;
+	struct pool *pool = pool_new(x->model->pool, "end of an exec's stdin");
+	pool_fd(pool, x->fifos.in_fd);
+	x->fifos.in_fd = -1;
+	if (plug_has(x->handler, PLUG_OP_CLOSE_STDIN))
+		plug_close_stdin(x->handler, x->pod_id, x->ctr_id, x->id, ENGINE_TIMEOUT_MS, handle_closed, pool);
+	else
+		pool_destroy(pool);
 }
 
 /* What the client has asked for before there was a process. */

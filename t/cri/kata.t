@@ -73,6 +73,7 @@ node = Node({"crun": {"engine": "crun"},
              "pull": {"engine": "kata", "options": {**options, "guest_pull": True}},
              "clh": {"engine": "kata", "options": {**options, "config_path": f"{KATA}/clh.toml"}},
              "lost": {"engine": "kata", "options": {**options, "config_path": "/no/such.toml"}},
+             "block": {"engine": "kata", "options": {**options, "rootfs": "block"}},
              "wrong": {"engine": "shimv2", "options": {"guest_pull": True}}})
 
 # -- what the host must have --
@@ -83,6 +84,7 @@ ok(all(w in words for w in ("this host lacks", "/dev/kvm", "/dev/vhost-vsock (mo
 words = refusal("clh")
 ok("/dev/kvm" in words and "vsock" not in words, "cloud-hypervisor needs no vsock of the host's", words)
 ok("the file of option config_path" in refusal("lost"), "a configuration that isn't there", refusal("lost"))
+ok('unknown option "rootfs"' in refusal("block"), "a root on a block device is not to be had: images are folders", refusal("block"))
 ok("is for the engine kata" in refusal("wrong"), "guest pull is nothing for other shims", refusal("wrong"))
 ok(node.stop() == 0, "once more")
 open("/dev/kvm", "w").close()

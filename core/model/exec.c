@@ -65,6 +65,7 @@ struct exec {
 	struct loop_timer deadline;
 	pid_t pid;
 	bool started, kept, kill_when_started, ended, container_ended;
+	bool refused;			/* it never began; refuse tells */
 	struct err why;			/* timed out or left */
 	struct loop_defer refuse;
 };
@@ -173,7 +174,7 @@ void exec_kill_group(pid_t pid)
 static void exec_kill(struct exec *x)
 {
 	x->kill_when_started = true;
-	if (x->ended)
+	if (x->ended || x->refused)
 		return;
 	if (x->call) {
 		plug_call_cancel(x->call);
@@ -531,6 +532,7 @@ static void exec_begin(struct exec *x, const char *id, const char *const *cmd, i
 	if (!x->why.code && !n_cmd)
 		err_set(&x->why, EINVAL, "cmd: is empty, expected a command");
 	if (x->why.code || start(x, cmd, n_cmd) < 0) {
+		x->refused = true;
 		loop_defer(loop, &x->refuse, handle_refuse, x);
 		return;
 	}

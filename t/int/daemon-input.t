@@ -156,6 +156,37 @@ for text in "x", "1", "-1m", "99999999999S", "1mm":
 ok(not d.pods(), "nothing was made")
 serves("others are served")
 
+# -- callers that have left before they are heard: a call and its cancel in one packet --
+
+def call_and_cancel(stream, method, request):
+    service = "ImageService" if "Image" in method else "RuntimeService"
+    head = headers((":method", "POST"), (":scheme", "http"), (":authority", "localhost"),
+                   (":path", f"/runtime.v1.{service}/{method}"), ("te", "trailers"), ("content-type", "application/grpc"))
+    message = pack(METHODS[method][0], request)
+    return frame(1, 4, stream, head) + frame(0, 1, stream, b"\0" + struct.pack(">I", len(message)) + message) + \
+        frame(3, 0, stream, struct.pack(">I", 8))
+
+
+core = d.core()
+pod = d.run("left")
+ctr = d.started(pod, "c", "deaf")
+for id in ctr, "nobody":
+    known = {"container_id": id, "pod_sandbox_id": pod if id == ctr else id, "cmd": ["none"], "stdout": True, "timeout": 1,
+             "runtime_handler": "cli", "image": {"image": IMAGE}}
+    s, data = connect(), PREFACE + frame(4, 0, 0)
+    for i, method in enumerate(METHODS):
+        if method not in ("RemoveImage", "StopPodSandbox", "RemovePodSandbox", "StopContainer", "RemoveContainer"):
+            request = {k: v for k, v in known.items() if k in MESSAGES[METHODS[method][0]]}
+            if method == "RunPodSandbox":
+                request["config"] = d.pod_config("left-too")
+            data += call_and_cancel(2 * i + 1, method, request)
+    s.sendall(data)
+    serves(f"every method, and none waits for its answer ({'known' if id == ctr else 'unknown'} ids)")
+    s.close()
+ok(d.core() == core and d.ctr(ctr)["state"] == "CONTAINER_RUNNING", "the core lives")
+for pod in d.pods():
+    d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
+
 # -- many --
 
 many = [connect() for _ in range(500)]

@@ -86,6 +86,7 @@ struct model {
 		uint64_t bytes, inodes, inodes_free;
 		unsigned major, minor;
 	} layers;
+	struct loop_timer unsaved;	/* runs while a record could not be written */
 	struct recovery *recovery;	/* while a restart is being taken up */
 	model_event_cb *on_event;
 	void *on_event_data;
@@ -138,6 +139,7 @@ struct pod {
 
 	struct op *op;			/* under way, or NULL */
 	bool unclaimed;			/* made, but its caller had left */
+	bool unsaved;			/* its record is not as it is */
 	struct loop_defer claimed;	/* to be recorded once its callers are told */
 };
 
@@ -193,6 +195,7 @@ struct container {
 	bool made;			/* known to the engine */
 	bool held;			/* its image is */
 	bool unclaimed;
+	bool unsaved;			/* as above */
 	struct loop_defer claimed;	/* as above */
 	struct op *op;
 	struct list execs;		/* struct exec.link */

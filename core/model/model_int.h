@@ -80,7 +80,7 @@ const char *const *pod_annotations(struct pool *pool, const struct pod *p, const
 /* Write record.json, with the operation under way (p->op, c->op) and its step. */
 int record_save_pod(struct pod *p, struct err *e);
 int record_save_container(struct container *c, struct err *e);
-/* The same where nobody could act on a failure: it is logged. */
+/* The same where nobody could act on a failure: it is logged, and tried again until it is written. */
 void record_note_pod(struct pod *p);
 void record_note_container(struct container *c);
 

@@ -13,7 +13,7 @@
 #include "core/plug/plug.h"
 #include "core/store/store.h"
 
-enum { RECORD_VERSION = 1 };
+enum { RECORD_VERSION = 1, UNSAVED_RETRY_MS = 2000 };
 
 static void put_op(struct json_out *o, const struct op *op)
 {
@@ -114,18 +114,46 @@ int record_save_container(struct container *c, struct err *e)
 	return ret;
 }
 
+/* The disk may have room again: what has ended meanwhile is known to us alone. */
+static void handle_unsaved(struct loop_timer *t)
+{
+	struct model *m = t->data;
+	struct pod *p;
+	struct container *c;
+	list_for_each(p, &m->pod_list, link)
+		if (p->unsaved)
+			record_note_pod(p);
+	list_for_each(c, &m->container_list, link)
+		if (c->unsaved)
+			record_note_container(c);
+}
+
+/* Said once, and once more when it has been mended. */
+static void note(struct model *m, const char *key, const char *id, bool *unsaved, int ret, const struct err *e)
+{
+	if (ret < 0) {
+		if (!*unsaved)
+			log_error("a record could not be written, and will be tried again", key, id, "error", err_text(e));
+		if (!m->unsaved.loop)
+			loop_timer_start(&m->unsaved, m->g.loop, m->pool, UNSAVED_RETRY_MS, 0, handle_unsaved, m);
+	} else if (*unsaved) {
+		log_info("a record is written at last", key, id);
+	}
+	*unsaved = ret < 0;
+}
+
 void record_note_pod(struct pod *p)
 {
 	struct err e = { 0 };
-	if (record_save_pod(p, &e) < 0)
-		log_error("a record could not be written", "pod", p->id, "error", err_text(&e));
+	int ret = record_save_pod(p, &e);
+	note(p->model, "pod", p->id, &p->unsaved, ret, &e);
 }
 
 void record_note_container(struct container *c)
 {
 	struct err e = { 0 };
-	if (record_save_container(c, &e) < 0)
-		log_error("a record could not be written", "ctr", c->id, "error", err_text(&e));
+	int ret = record_save_container(c, &e);
+	note(c->model, "ctr", c->id, &c->unsaved, ret, &e);
 }
 
 /* -- loading -- */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,10 +44,12 @@ static int void_other_boot(struct pool *p, const char *state, struct err *e)
 	struct err none = { 0 };
 	const char *path = pool_printf(p, "%s/boot_id", state);
 	int ret = file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &now, e);
-	if (ret == 0 && file_read(AT_FDCWD, path, 64, &was, &none) == 0 && strcmp(now.data, was.data))
-		for (int k = 0; k < STORE_KINDS && ret == 0; k++)
-			ret = file_remove_tree(AT_FDCWD, pool_printf(p, "%s/%s", state, kind_dirs[k]), e);
-	if (ret == 0)
+	bool known = ret == 0 && file_read(AT_FDCWD, path, 64, &was, &none) == 0 && was.len;
+	bool same = known && !strcmp(now.data, was.data);
+	for (int k = 0; k < STORE_KINDS && ret == 0 && known && !same; k++)
+		ret = file_remove_tree(AT_FDCWD, pool_printf(p, "%s/%s", state, kind_dirs[k]), e);
+	/* One that is right is not written anew: a core must start on a full disk as well. */
+	if (ret == 0 && !same)
 		ret = file_replace(AT_FDCWD, path, now.data, now.len, 0600, e);
 	buf_free(&now);
 	buf_free(&was);

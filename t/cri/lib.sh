@@ -32,9 +32,9 @@ finish() {
 	exit
 }
 
-# until_true SECONDS COMMAND...: wait for it
+# until_true SECONDS COMMAND...: wait for it; SLOW: on a machine so many times slower
 until_true() {
-	end=$(($(date +%s) + $1))
+	end=$(($(date +%s) + $1 * ${SLOW:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$(date +%s)" -lt "$end" ] || { echo "waited in vain for: $*"; return 1; }

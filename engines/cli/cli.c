@@ -47,6 +47,7 @@ struct act {
 	struct crisp_req *req;
 	int64_t deadline_ns;
 	char *id;
+	bool plain;			/* id is a name, or there is none */
 	uint32_t flags;
 	int err;			/* what an `ask` for the state decides about */
 	char msg[MSG_MAX];
@@ -67,6 +68,14 @@ struct command {
 
 /* -- acts -- */
 
+/* It becomes the name of a folder, and a word of a command line that runs as root: crun takes "/" for the
+ * folder of its container, and deletes what is in it. */
+static bool is_name(const char *id)
+{
+	size_t n = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+	return n && !id[n] && *id != '-' && strcmp(id, ".") && strcmp(id, "..");
+}
+
 static struct act *act_new(struct crisp_instance *i, struct crisp_req *r,
 			   const struct crisp_args *args)
 {
@@ -77,6 +86,7 @@ static struct act *act_new(struct crisp_instance *i, struct crisp_req *r,
 	a->req = r;
 	a->deadline_ns = args->deadline_ns;
 	a->id = strdup(args->id ? args->id : "");
+	a->plain = !args->id || is_name(args->id);
 	a->flags = args->flags;
 	a->next = i->acts;
 	i->acts = a;
@@ -138,6 +148,10 @@ static void command_init(struct command *c, struct act *a)
 static void command_run(struct command *c, crisp_spawn_cb *cb)
 {
 	struct crisp_instance *i = c->act->inst;
+	if (!c->act->plain) {
+		act_end(c->act, -EINVAL, "the id is no name");
+		return;
+	}
 	c->plan.path = cli_program(&i->options, c->program);
 	if (!c->plan.path) {
 		char msg[200];
@@ -240,6 +254,8 @@ static int judge(const struct crisp_spawn_result *r, char msg[MSG_MAX])
 static bool known(const struct act *a)
 {
 	char path[CLI_PATH_MAX + 300];
+	if (!*a->id || !a->plain)
+		return false;	/* that would be another folder */
 	snprintf(path, sizeof(path), "%s/%s", a->inst->options.root, a->id);
 	return access(path, F_OK) == 0;
 }
@@ -361,7 +377,8 @@ static void handle_deleted(void *data, const struct crisp_spawn_result *r)
 {
 	struct act *a = data;
 	int err = judge(r, a->msg);
-	if (a->flags & CRISP_ARG_FORCE && *a->id && known(a)) {
+	/* Cancelled, it will be asked for again. */
+	if (a->flags & CRISP_ARG_FORCE && *a->id && err != -ECANCELED && known(a)) {
 		if (!err) {
 			err = -EIO;
 			snprintf(a->msg, sizeof(a->msg), "%s ended without an error, but kept its record",

@@ -4,6 +4,7 @@
  * tag.  The sandbox's own news have tag 0: 0, exit, ID, EXEC_ID, WAIT_STATUS, AT_NS.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,11 @@ static void handle_died(struct box *b)
 		unlink(path);
 		box_free(b);
 	} else {
+		for (struct ctr *c = i->ctrs; c; c = c->next)
+			if (!c->ended && c->sandbox && !strcmp(c->sandbox, b->id)) {
+				c->ended = true;
+				i->host->exited(i->host, c->id, c->exec_id, SIGKILL, 0);
+			}
 		i->host->sandbox_gone(i->host, b->id, "the fake sandbox died");
 	}
 }
@@ -116,6 +122,8 @@ static void answer(struct act *a, const char *text)
 	    !ctr_find(a->inst, a->id, a->exec_id))
 		ctr_add(a->inst, a->id, a->exec_id, a->sandbox, 0, 0);
 	struct ctr *c = ctr_find(a->inst, a->id, a->exec_id);
+	if (c && a->op == FAKE_ATTACH)
+		c->ended = r.status == CRISP_STATUS_STOPPED;
 	if (c && (a->op == FAKE_DELETE || a->op == FAKE_EXEC_DELETE))
 		ctr_remove(a->inst, c);
 	act_done(a, &r);
@@ -130,6 +138,9 @@ static void handle_message(struct box *b, char *text)
 	unsigned tag = (unsigned)strtoul(field[0], NULL, 10);
 	const struct crisp_host *h = b->inst->host;
 	if (!tag && n >= 6) {
+		struct ctr *c = ctr_find(b->inst, field[2], field[3]);
+		if (c)
+			c->ended = true;
 		h->exited(h, field[2], field[3][0] ? field[3] : NULL,
 			  (int32_t)strtol(field[4], NULL, 10), strtoll(field[5], NULL, 10));
 		return;

@@ -26,7 +26,7 @@
 #include "engines/engine.h"
 #include "engines/fake/run.h"
 
-enum { FIELDS_MAX = 120, PEERS_MAX = 8, PROCS_MAX = 64 };
+enum { FIELDS_MAX = 120, PEERS_MAX = 8, PROCS_MAX = 512 };
 
 struct proc {
 	char id[256], exec_id[256];	/* id "": a free place */
@@ -298,7 +298,9 @@ static void end(struct proc *p, int wait_status)
 	p->wait_status = wait_status;
 	p->at_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
 	tell_exit(p);
-	for (int i = 0; i < PROCS_MAX && !p->exec_id[0]; i++)	/* its execs, as with a pid namespace */
+	if (p->pid > 1)
+		kill(-p->pid, SIGKILL);	/* what it has left, as with a pid namespace */
+	for (int i = 0; i < PROCS_MAX && !p->exec_id[0]; i++)
 		if (!strcmp(procs[i].id, p->id) && procs[i].status == CRISP_STATUS_RUNNING)
 			kill(procs[i].pid, SIGKILL);
 }
@@ -308,6 +310,10 @@ static void do_kill(struct request *r, struct proc *p)
 	int signo = atoi(r->field[0]);
 	if (p->status == CRISP_STATUS_STOPPED) {
 		refuse(r, ESRCH, "process has gone");
+		return;
+	}
+	if (signo < 0 || signo > SIGRTMAX) {
+		refuse(r, EINVAL, "no such signal");
 		return;
 	}
 	if (p->status == CRISP_STATUS_CREATED)
@@ -324,8 +330,10 @@ static void do_delete(struct request *r, struct proc *p)
 		refuse(r, EBUSY, "container is running");
 		return;
 	}
-	if (runs)
+	if (runs) {
+		kill(-p->pid, SIGKILL);
 		kill(p->pid, SIGKILL);
+	}
 	for (int i = 0; i < PROCS_MAX; i++)
 		if (!strcmp(procs[i].id, r->id) && procs[i].exec_id[0]) {
 			if (procs[i].status == CRISP_STATUS_RUNNING)
@@ -350,6 +358,7 @@ static void do_pause(struct request *r, struct proc *p, bool pause)
 		return;
 	}
 	kill(-p->pid, pause ? SIGSTOP : SIGCONT);
+	kill(p->pid, pause ? SIGSTOP : SIGCONT);	/* it may not lead its group yet */
 	p->status = pause ? CRISP_STATUS_PAUSED : CRISP_STATUS_RUNNING;
 	report(r, p);
 }

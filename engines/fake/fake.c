@@ -346,7 +346,7 @@ static int fake_create(struct crisp_instance *i, struct crisp_req *r,
 	a->bundle = copy(args->bundle);
 	a->cgroup = copy(args->cgroup_path);
 	/* A container without a command waits for its end; there is nothing below /no. */
-	if (args->bundle && args_of_bundle(args->bundle, a->argv, a->env, &a->terminal) < 0) {
+	if (args_of_bundle(args->bundle ? args->bundle : "", a->argv, a->env, &a->terminal) < 0) {
 		a->rule.code = EINVAL;
 		snprintf(a->rule.msg, sizeof(a->rule.msg), "config.json can't be read");
 	} else if (a->argv[0] && !strncmp(a->argv[0], "/no/", 4)) {

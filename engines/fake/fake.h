@@ -44,7 +44,7 @@ struct ctr {
 	struct ctr *next;
 	char *id, *exec_id, *sandbox, *cgroup;	/* exec_id NULL: a container */
 	int pid, pidfd;			/* pidfd 0: unknown */
-	bool started;
+	bool started, ended;		/* ended: of a sandbox's, and told */
 	struct crisp_instance *inst;
 	struct crisp_watch *watch;	/* on pidfd; of a container, whose execs end with it */
 };

@@ -25,15 +25,23 @@ static bool alive(struct ctr *c)
 	return c->pidfd > 0 ? poll(&p, 1, 0) == 0 : kill(c->pid, 0) == 0;
 }
 
-/* It has its own processes alone: its execs go when it does, as with a pid namespace. */
+/* With what it has started; a new process may not lead a group yet. */
+static int signal_all(struct ctr *c, int signo)
+{
+	kill(-c->pid, signo);
+	return signal_ctr(c, signo);
+}
+
+/* Its execs and whatever it has left go when it does, as with a pid namespace. */
 static void handle_gone(void *data, uint32_t events)
 {
 	struct ctr *c = data;
 	c->inst->host->unwatch(c->watch);
 	c->watch = NULL;
+	kill(-c->pid, SIGKILL);
 	for (struct ctr *x = c->inst->ctrs; x; x = x->next)
 		if (x->exec_id && !strcmp(x->id, c->id))
-			signal_ctr(x, SIGKILL);
+			signal_all(x, SIGKILL);
 	(void)events;
 }
 
@@ -160,6 +168,8 @@ static void attach(struct act *a, struct ctr *c)
 		act_fail(a, -ENOENT, "no such container");
 		return;
 	}
+	if (c && pidfd >= 0)
+		close(pidfd);
 	if (!c) {
 		c = ctr_add(a->inst, a->id, a->exec_id, a->sandbox, a->pid, pidfd);
 		c->started = was_started(a->pid);
@@ -202,7 +212,7 @@ static void with_ctr(struct act *a, struct ctr *c)
 	}
 	case FAKE_PAUSE:
 	case FAKE_RESUME:
-		ret = kill(-c->pid, a->op == FAKE_PAUSE ? SIGSTOP : SIGCONT) < 0 ? -errno : 0;
+		ret = signal_all(c, a->op == FAKE_PAUSE ? SIGSTOP : SIGCONT);
 		break;
 	default:
 		break;		/* update: nothing to see */

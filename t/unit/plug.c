@@ -261,7 +261,7 @@ static void test_program(void)
 	file_replace(AT_FDCWD, script, text, sizeof(text) - 1, 0755, &e);
 	struct plug_handler *h = bench_handler(
 		"hang", "fake", pool_printf(bench.pool, "{\"program\":\"%s\"}", script));
-	struct crisp_create_args c = { .id = "c1" };
+	struct crisp_create_args c = { .id = "c1", .bundle = bench_bundle("c1", "[\"app\"]") };
 	struct answer x = bench_ask_in(h, PLUG_OP_CREATE, &c, NULL, 200);
 	ok(x.ret == -ETIMEDOUT, "a program that hangs: %s", x.err.msg);
 	x = (struct answer){ 0 };

@@ -8,7 +8,7 @@
  *
  *	STATE_DIR/ID		there is such a container
  *	STATE_DIR/ID.go		a FIFO: who is created reads it and runs when it is written to
- *	STATE_DIR/ID.pid	for the host, while jail-run runs
+ *	STATE_DIR/ID.pid	for the host, while jail-run runs; stays when the host dies over it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -159,9 +159,9 @@ static bool exists(const struct crisp_instance *i, const char *id, const char *e
 
 static void remove_files(const struct crisp_instance *i, const char *id)
 {
-	static const char *const endings[] = { "", ".go" };
+	static const char *const endings[] = { "", ".go", ".pid" };
 	char path[PATH_LEN];
-	for (int n = 0; n < 2; n++)
+	for (int n = 0; n < 3; n++)
 		if (file_of(i, id, endings[n], path))
 			unlink(path);
 }
@@ -311,8 +311,11 @@ static int jail_delete(struct crisp_instance *i, struct crisp_req *r, const stru
 {
 	struct ctr *c = ctr_find(i, a->id);
 	bool force = a->flags & CRISP_ARG_FORCE;
-	if (!exists(i, a->id, ""))
+	if (!exists(i, a->id, "")) {
+		if (force)
+			remove_files(i, a->id);
 		return answer(i, r, force ? 0 : -ENOENT, "no such container");
+	}
 	if (!ctr_runs(c)) {
 		ctr_forget(i, a->id);
 		remove_files(i, a->id);

@@ -5,21 +5,32 @@ cd "$(dirname "$0")/../.." || exit 1
 . t/int/kit.sh
 make_rootfs "$dir/rootfs"
 
-# keeps ENGINE OPTIONS: and says so, of containers too
+# keeps ENGINE OPTIONS ARGS...: and says so, of containers too
 keeps() {
-	build/engine-check --home "$dir/home" --rootfs "$dir/rootfs" --options "$2" "build/engines/$1.so" >"$dir/out" 2>&1 ||
+	engine=$1 options=$2
+	shift 2
+	build/engine-check "$@" --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" "build/engines/$engine.so" >"$dir/out" 2>&1 ||
 		{ grep -A 6 '^not ok' "$dir/out"; tail -n 3 "$dir/out"; return 1; }
 	grep -q '^ok .*its exit code is told: 42' "$dir/out" && tail -n 1 "$dir/out" | grep '^# [0-9]* passed, 0 failed$'
 }
 ok "crun" keeps crun '{}'
 ok "runc" keeps runc '{}'
-ok "shimv2" keeps shimv2 '{}'
+# A shim makes its containers one after the other, and hangs over an exec that is cancelled.
+for section in file instances nonsense life processes streams terminals newer; do
+	sections="$sections --only $section"
+done
+# shellcheck disable=SC2086 # a list
+ok "shimv2" keeps shimv2 '{}' $sections
 for archetype in cli serial sandbox tty; do
 	ok "fake, archetype $archetype" keeps fake "{\"archetype\":\"$archetype\"}"
 done
-# The binary of the day when version 1.0 was frozen: never built anew.
+# The binary of the day when version 1.0 was frozen: never built anew.  It leaves a pid file when the host
+# dies over a create, which is looked at since; the sections where it would are left out.
 frozen() {
-	build/engine-check --home "$dir/home" --rootfs "$dir/rootfs" --options "{\"helper\":\"$PWD/build/t/int/jail-run\"}" \
+	for section in file instances nonsense life processes streams terminals many cancels faults newer; do
+		set -- "$@" --only $section
+	done
+	build/engine-check "$@" --home "$dir/home" --rootfs "$dir/rootfs" --options "{\"helper\":\"$PWD/build/t/int/jail-run\"}" \
 		t/data/engine-1.0/jail.so >"$dir/out" 2>&1 || { grep -A 6 '^not ok' "$dir/out"; return 1; }
 	grep -q '^ok .*its exit code is told: 42' "$dir/out"
 }

@@ -11,7 +11,7 @@ helper="{\"helper\":\"$build/t/int/jail-run\"}"
 names() {
 	options=$helper plugin=$build/t/int/broken/$1.so
 	case $1 in {*) options=$1 plugin=$build/engines/fake.so ;; esac	# a script for the fake engine
-	"$build/engine-check" --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" >"$dir/out" 2>&1
+	"$build/engine-check" --many 12 --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" >"$dir/out" 2>&1
 	[ $? = 1 ] || { echo "its exit code is not 1"; tail -n 3 "$dir/out"; return 1; }
 	grep -A 1 '^not ok' "$dir/out" | grep -q "$3" || { grep -A 2 '^not ok' "$dir/out"; return 1; }
 }
@@ -36,6 +36,16 @@ ok "a resize that is lost" names '{"archetype":"tty","rules":[{"op":"resize","lo
 	"after a resize its tty is of 41 123 rows and columns"
 ok "the end of input, lost" names '{"archetype":"tty","rules":[{"op":"close_stdin","lose":true}]}' streams \
 	"the end of its stdin is seen"
+ok "a file descriptor leaked by a create that fails" names leaks_later nonsense "no file descriptor is leaked"
+ok "creates that hang in a crowd" names crowded many "each accepted operation is completed exactly once"
+ok "with the operation" grep -q "^# create was accepted and never completed" "$dir/out"
+ok "a program that has failed, believed" names believes faults "exec, its program .*: it fails, and no end is told"
+ok "a pause that is none" names '{"rules":[{"op":"pause","lose":true}]}' processes "what is paused does nothing"
+ok "an exec that fails in a storm" names '{"rules":[{"op":"exec","skip":30,"errno":11}]}' many "50 execs at once all work (30 did"
+ok "a sandbox that doesn't stop" names '{"archetype":"sandbox","rules":[{"op":"sandbox_stop","lose":true}]}' sandbox \
+	"it ends all that runs in it, and tells of each"
+ok "a cancel that isn't answered" names '{"archetype":"sandbox","rules":[{"op":"start","hang":true,"delay_ms":1}]}' cancels \
+	"each accepted operation is completed exactly once\|a start that is cancelled"
 ok "a wrong size" names size file "describes itself in 40 bytes"
 ok "a wrong major" names major file "is of version 2.0, wanted is 1"
 ok "no completion" names never life "each accepted operation is completed exactly once"

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
@@ -18,7 +19,8 @@
 #include "core/spawn/spawn.h"
 #include "tools/engine-check/check.h"
 
-enum { PROGRAMS = 8, OWED_MS = 6000, CALL_MS = 15000 };
+enum { PROGRAMS = 8, OWED_MS = 6000, CALL_MS = 15000,
+       FDS_MAX = sizeof(((struct fds *)0)->at) / sizeof(char *) };
 
 struct bench bench;
 
@@ -285,6 +287,15 @@ void bench_unplug(void)
 		bench_run(50);
 }
 
+/* Nobody may call back any more: what was under way is looked at no further. */
+void bench_close_now(void)
+{
+	pool_destroy(bench.plug_pool);
+	bench.plug_pool = NULL;
+	for (int i = 0; i < 40 && spawner_running(bench.spawner) + spawner_waiting(bench.spawner); i++)
+		bench_run(50);
+}
+
 static void handle_settled(void *data)
 {
 	*(bool *)data = true;
@@ -315,6 +326,11 @@ bool bench_open(void)
 	struct err e = { 0 };
 	signal(SIGPIPE, SIG_IGN);	/* as the core has it: a program may end before its input */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	log_set_level(LOG_LEVEL_ERROR);
 	bench.pool = pool_new(NULL, "bench");
 	bench.loop = loop_new(bench.pool);
@@ -341,7 +357,7 @@ void fds_list(struct fds *f)
 	while (d && (ent = readdir(d))) {
 		char link[300] = "";
 		int fd = atoi(ent->d_name);
-		if (ent->d_name[0] == '.' || fd == dirfd(d) || fd >= 1024)
+		if (ent->d_name[0] == '.' || fd == dirfd(d) || fd >= FDS_MAX)
 			continue;
 		if (readlinkat(dirfd(d), ent->d_name, link, sizeof(link) - 1) > 0)
 			f->at[fd] = strdup(link);
@@ -352,7 +368,7 @@ void fds_list(struct fds *f)
 
 void fds_compare(const struct fds *before, const struct fds *now)
 {
-	for (int fd = 0; fd < 1024; fd++)
+	for (int fd = 0; fd < FDS_MAX; fd++)
 		if (now->at[fd] && (!before->at[fd] || strcmp(before->at[fd], now->at[fd])))
 			rule_broken(RULE_FDS, "%d -> %s is open after close", fd, now->at[fd]);
 }

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -39,12 +40,12 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 	loop_stop(bench.loop);
 }
 
-bool pod_up(struct plug_handler *h, struct pod *p, const char *id)
+void pod_make(struct plug_handler *h, struct pod *p, const char *id)
 {
 	static const char *const sleeper[] = { "/bin/sleep", "1000000", NULL };
 	*p = (struct pod){ .id = id };
 	if (!plug_can(h, CRISP_CAP_SANDBOX_OWN))
-		return true;
+		return;
 	struct sandbox_ns ns = { .pin = sandboxfs_pin_path(bench.fs, bench.pool, id) };
 	sandboxfs_make_ns(bench.fs, bench.pool, &ns, NS_MS, handle_ns, p);
 	bench_run(NS_MS);
@@ -59,15 +60,26 @@ bool pod_up(struct plug_handler *h, struct pod *p, const char *id)
 	};
 	if (plug_can(h, CRISP_CAP_SANDBOX_NEEDS_ROOTFS)) {
 		if (!spec_write(h, p, dir, "sandbox", id, opt.rootfs, pool_printf(bench.pool, "%s/pause", cgroup),
-				&(struct shape){ .args = sleeper }))
-			return false;
+				&(struct shape){ .args = sleeper })) {
+			p->ret = -EINVAL;
+			return;
+		}
 		args.bundle = dir;
 		args.rootfs = &root;
 	}
 	left_note(id);
 	struct answer a = bench_ask(h, PLUG_OP_SANDBOX_CREATE, &args);
 	p->pid = a.pid;
-	return check(a.ret == 0, "a sandbox is made%s%s", *a.msg ? ": " : "", a.msg);
+	p->ret = a.ret;
+	snprintf(p->msg, sizeof(p->msg), "%s", a.msg);
+}
+
+bool pod_up(struct plug_handler *h, struct pod *p, const char *id)
+{
+	pod_make(h, p, id);
+	if (!plug_can(h, CRISP_CAP_SANDBOX_OWN))
+		return true;
+	return check(p->ret == 0, "a sandbox is made%s%s", *p->msg ? ": " : "", p->msg);
 }
 
 static void handle_unpinned(void *data, int ret, const struct err *e)
@@ -80,7 +92,7 @@ void pod_down(struct plug_handler *h, struct pod *p)
 	if (!plug_can(h, CRISP_CAP_SANDBOX_OWN))
 		return;
 	struct answer a = bench_id(h, PLUG_OP_SANDBOX_DELETE, p->id, CRISP_ARG_FORCE);
-	check(a.ret == 0, "a sandbox is deleted%s%s", *a.msg ? ": " : "", a.msg);
+	check(a.ret == 0 || (p->ret < 0 && a.ret == -ENOENT), "a sandbox is deleted%s", colon(&a));
 	if (p->netns_fd > 0)
 		close(p->netns_fd);
 	sandboxfs_unpin(bench.fs, bench.pool, sandboxfs_pin_path(bench.fs, bench.pool, p->id), handle_unpinned, NULL);

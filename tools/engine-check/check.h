@@ -13,6 +13,10 @@
  *	left.c		what they have left behind
  *	life.c		sections with real containers, one after the other
  *	streams.c	section with their streams: input, floods, terminals
+ *	crowd.c		sections with much at once, and with operations that are given up
+ *	faults.c	sections where programs fail, or the instance is closed in the midst
+ *	sandbox.c	section about sandboxes
+ *	death.c		sections before and after the death of the host
  *	hostile.c	sections with nonsense
  *
  * A section runs in a child, so that a plugin that crashes ends that section alone, and that a host
@@ -36,6 +40,7 @@ struct options {
 	const char *libexec;
 	const char *home;		/* a folder of this run, which goes with it */
 	const char *cgroup;		/* parent of the containers' cgroups */
+	unsigned many;			/* creates at once */
 };
 extern struct options opt;
 
@@ -70,6 +75,10 @@ void rules_report(const char *section);
 const struct crisp_engine *spy_on(const struct crisp_engine *engine);
 /* From here on stdout and stderr go to this file, and are watched. */
 void spy_capture(int fd);
+/* What becomes of a program that the plugin asks for: the nth from now on, and no other. */
+enum fault { FAULT_NONE, FAULT_REFUSED, FAULT_MISSING, FAULT_KILLED, FAULT_LIES };
+void spy_fault(enum fault fault, unsigned nth);
+bool spy_fault_hit(void);
 /* Structs from now on as a newer host would have them: larger, with things that nobody knows. */
 void spy_be_newer(bool newer);
 /* Operations that were accepted, in instances that are open, and not completed. */
@@ -120,6 +129,8 @@ const struct crisp_engine *bench_engine(struct err *e);
 void bench_plug(void);
 /* Close all instances of the current plug; what they owe is waited for before. */
 void bench_unplug(void);
+/* The same at once, with operations under way: nobody will be answered. */
+void bench_close_now(void);
 /* Another handler of the engine, settled. */
 struct plug_handler *bench_handler(const char *name, const char *options);
 /* The loop runs until something stops it; false after ms. */
@@ -141,7 +152,7 @@ void bench_watch(const char *id, const char *exec_id, int32_t pid, int pidfd);
 
 /* Open file descriptors, for rule_fds. */
 struct fds {
-	char *at[1024];
+	char *at[8192];
 };
 void fds_list(struct fds *f);
 /* Breaks RULE_FDS for each that is in now and not in before. */
@@ -190,7 +201,11 @@ struct pod {
 	const char *id, *netns;
 	int netns_fd;
 	int32_t pid;			/* of its sandbox; 0: there is none, or nobody says */
+	int ret;			/* of its making, with words in msg */
+	char msg[400];
 };
+/* One that fails can be told; pod_up() has it work. */
+void pod_make(struct plug_handler *h, struct pod *p, const char *id);
 bool pod_up(struct plug_handler *h, struct pod *p, const char *id);
 void pod_down(struct plug_handler *h, struct pod *p);
 
@@ -245,6 +260,8 @@ const char *spec_process(const struct shape *s);
 
 /* From here on nothing may be left of a container with this id. */
 void left_note(const char *id);
+/* As the core does when it has cut an operation off: end what is in the container's cgroup. */
+void left_kill(const struct ctr *c);
 /* What containers of this run have left on the host: processes, mounts, files. */
 void check_nothing_left(void);
 void left_clean_up(void);
@@ -275,9 +292,12 @@ void section_processes(void);
 void section_streams(void);
 void section_terminals(void);
 void section_many(void);
+void section_cancels(void);
+void section_faults(void);
+void section_closed(void);
 void section_sandbox(void);
 void section_nonsense(void);
 void section_newer(void);
-/* Three in a row: containers of a host that is killed, and the host that comes after it. */
+/* In a row: containers of a host that is killed, and the host that comes after it. */
 void section_before_death(void);
 void section_after_death(void);

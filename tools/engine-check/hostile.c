@@ -132,6 +132,119 @@ static void garble(struct ctr *c, const char *text)
 	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/config.json", c->bundle), text, strlen(text), 0600, &e);
 }
 
+/* Beside the state directory, where an id that is a path would lead. */
+static const char *canary(void)
+{
+	const char *dir = pool_printf(bench.pool, "%s/engines/canary", opt.home);
+	file_mkdirs(dir, 0700, NULL);
+	file_replace(AT_FDCWD, pool_printf(bench.pool, "%s/song", dir), "song", 4, 0600, NULL);
+	return pool_printf(bench.pool, "%s/song", dir);
+}
+
+/* Ids that the host never gives: whoever makes a path of one must not reach anything by it.  None of
+ * them is such that an engine which fails here could reach beyond this run's own folder. */
+static void ask_about_paths(struct plug_handler *h)
+{
+	static const char *const ids[] = { "../canary", "a/../../canary", "new\nline", "\xe5\x90\x8d", "-f", "%s%n" };
+	const char *song = canary();
+	unsigned good = 0;
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		struct answer plain = bench_id(h, PLUG_OP_DELETE, ids[i], 0);
+		struct answer forced = bench_id(h, PLUG_OP_DELETE, ids[i], CRISP_ARG_FORCE);
+		struct answer start = bench_ask(h, PLUG_OP_START, &(struct crisp_start_args){ .id = ids[i] });
+		bool right = plain.ret < 0 && plain.ret != -ETIMEDOUT && start.ret < 0 && start.ret != -ETIMEDOUT &&
+			     forced.ret != -ETIMEDOUT;
+		good += right;
+		if (!right)
+			note("\"%s\": delete %d, by force %d, start %d", ids[i], plain.ret, forced.ret, start.ret);
+	}
+	check(good == sizeof(ids) / sizeof(ids[0]), "ids that are paths, options or no words at all are nobody's (%u of %zu were)",
+	      good, sizeof(ids) / sizeof(ids[0]));
+	check(access(song, F_OK) == 0, "and lead nowhere: what lies beside the state directory is untouched");
+	check(access(pool_printf(bench.pool, "%s/engines/check", opt.home), F_OK) == 0, "and so is the directory itself");
+	file_remove_tree(AT_FDCWD, pool_printf(bench.pool, "%s/engines/canary", opt.home), NULL);
+}
+
+/* A pid that nobody has, and a state that is not the engine's. */
+static void attach_to_strangers(struct plug_handler *h)
+{
+	static char rubbish[CRISP_STATE_MAX];
+	memset(rubbish, 0xff, sizeof(rubbish));
+	if (!plug_has(h, PLUG_OP_ATTACH))
+		return;
+	static const int32_t pids[] = { 0x7fffffff, -1, 0 };
+	for (size_t i = 0; i < 3; i++) {
+		struct answer a = bench_ask(h, PLUG_OP_ATTACH, &(struct crisp_attach_args){ .id = "stranger", .sandbox_id = "strange",
+					    .pid = pids[i] });
+		check(a.ret < 0 && a.ret != -ETIMEDOUT, "attach of nobody with pid %d is an error (%d%s)", pids[i], a.ret, colon(&a));
+	}
+	static const uint32_t lens[] = { 1, 15, sizeof(rubbish) };
+	for (size_t i = 0; i < 3; i++) {
+		struct answer a = bench_ask(h, PLUG_OP_ATTACH, &(struct crisp_attach_args){ .id = "stranger", .sandbox_id = "strange",
+					    .state = rubbish, .state_len = lens[i] });
+		check(a.ret < 0 && a.ret != -ETIMEDOUT, "attach of nobody with %u bytes of rubbish as its state is an error (%d%s)",
+		      lens[i], a.ret, colon(&a));
+	}
+	bench_id(h, PLUG_OP_DELETE, "stranger", CRISP_ARG_FORCE);
+}
+
+/* Where there is no bundle at all. */
+static void create_nowhere(struct plug_handler *h, const struct pod *p)
+{
+	const char *file = canary();
+	const char *const bundles[] = { NULL, "", "/no/such/folder", "no-such-folder", file };
+	for (size_t i = 0; i < sizeof(bundles) / sizeof(bundles[0]); i++) {
+		struct ctr c;
+		if (!ctr_lay(h, &c, p, "nowhere", "exit 0"))
+			return;
+		c.bundle = bundles[i];
+		struct answer a = ctr_create(h, &c);
+		check(a.ret < 0 && a.ret != -ETIMEDOUT, "create with bundle %s fails: %s", bundles[i] ? bundles[i] : "NULL", a.msg);
+		a = bench_id(h, PLUG_OP_DELETE, "nowhere", CRISP_ARG_FORCE);
+		check(a.ret == 0 || a.ret == -ENOENT, "and leaves nothing (%d%s)", a.ret, colon(&a));
+		ctr_close(&c);
+	}
+}
+
+/* [[[[... as deep as it gets, and a string without end. */
+static const char *deep_spec(void)
+{
+	enum { DEEP = 20000 };
+	char *s = pool_alloc(bench.pool, DEEP + 40);
+	int n = sprintf(s, "{\"ociVersion\":");
+	memset(s + n, '[', DEEP);
+	s[n + DEEP] = 0;
+	return s;
+}
+
+static void create_without_root(struct plug_handler *h, const struct pod *p)
+{
+	struct ctr c;
+	/* An engine without a root of its own is not asked. */
+	if (!plug_can(h, CRISP_CAP_ROOTFS_MOUNTED) || !strcmp(opt.name, "fake") ||
+	    !ctr_lay_as(h, &c, p, "rootless", &(struct shape){ .sh = "exit 0", .root = "/no/such/root" }))
+		return;
+	struct answer a = ctr_create(h, &c);
+	if (a.ret == 0)
+		a = ctr_start(h, &c);
+	struct end *e = a.ret == 0 ? bench_end("rootless", NULL, END_MS) : NULL;
+	check(a.ret < 0 || (e && e->known && e->wait_status), "a root that isn't there is an error, or a bad end: %s", a.msg);
+	bench_id(h, PLUG_OP_DELETE, "rootless", CRISP_ARG_FORCE);
+	ctr_close(&c);
+}
+
+/* Numbers that are no signals reach nobody; what runs is none the worse. */
+static void odd_signals(struct plug_handler *h, const struct ctr *c)
+{
+	static const int32_t signals[] = { -1, 65, 1000000, 0x7fffffff };
+	if (!plug_has(h, PLUG_OP_KILL))
+		return;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		struct answer a = ctr_kill(h, c, signals[i]);
+		check(a.ret < 0 && a.ret != -ETIMEDOUT, "signal %d is an error (%d%s)", signals[i], a.ret, colon(&a));
+	}
+}
+
 static void create_from(struct plug_handler *h, const struct pod *p, const char *id, const char *spec, const char *what)
 {
 	struct ctr c;
@@ -189,6 +302,8 @@ static void exec_rubbish(struct plug_handler *h, const struct pod *p)
 		struct answer a = bench_ask(h, PLUG_OP_UPDATE, &args);
 		check(a.ret < 0 && a.ret != -ETIMEDOUT, "update with rubbish fails: %s", a.msg);
 	}
+	odd_signals(h, &c);
+	bench_wait_ms(50);
 	check(!bench_ends("victim", NULL), "the container is none the worse");
 	bench_id(h, PLUG_OP_DELETE, "victim", CRISP_ARG_FORCE);
 	ctr_close(&c);
@@ -204,6 +319,8 @@ void section_nonsense(void)
 	ask_about_nobody(h, "nobody", "nobody");
 	ask_about_nobody(h, name, "an id of 255 letters");
 	ask_about_nobody(h, "..", "an id that is a path");
+	ask_about_paths(h);
+	attach_to_strangers(h);
 	ask_with_flags(h);
 	if (!opt.rootfs || !check(h->ready, "the engine is ready%s%s", h->ready ? "" : ": ", h->reason) ||
 	    !pod_up(h, &p, "pod-bad"))
@@ -212,6 +329,9 @@ void section_nonsense(void)
 	create_from(h, &p, "empty", "", "an empty spec");
 	create_from(h, &p, "garbage", "{\"process\":[1,2,\xff\xfe", "garbage");
 	create_from(h, &p, "array", "[]", "an array");
+	create_from(h, &p, "deep", deep_spec(), "a spec that is nested without end");
+	create_nowhere(h, &p);
+	create_without_root(h, &p);
 	run_nothing(h, &p);
 	exec_rubbish(h, &p);
 	pod_down(h, &p);

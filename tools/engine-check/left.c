@@ -1,6 +1,7 @@
 /* What containers of this run have left on the host: processes, mounts, files of the engine's. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +25,23 @@ void left_note(const char *id)
 		ids[n_ids++] = pool_strdup(bench.pool, id);
 }
 
+static char who[300];			/* one of those that are left, for the report */
+
 static bool has_processes(const char *path)
 {
-	struct buf text = { 0 };
+	struct buf text = { 0 }, words = { 0 };
 	file_read(AT_FDCWD, path, FILE_MAX, &text, NULL);
 	bool any = text.len > 0;
+	if (any) {
+		int pid = atoi(text.data);
+		file_read(AT_FDCWD, pool_printf(bench.pool, "/proc/%d/cmdline", pid), 200, &words, NULL);
+		for (size_t i = 0; i < words.len; i++)
+			if (!words.data[i])
+				words.data[i] = ' ';
+		snprintf(who, sizeof(who), "%d %.*s", pid, (int)words.len, words.data ? words.data : "");
+	}
 	buf_free(&text);
+	buf_free(&words);
 	return any;
 }
 
@@ -46,6 +58,30 @@ static bool sweep_cgroup(const char *path)
 		closedir(d);
 	rmdir(path);
 	return any;
+}
+
+static void kill_cgroup(const char *path)
+{
+	struct buf text = { 0 };
+	file_read(AT_FDCWD, pool_printf(bench.pool, "%s/cgroup.procs", path), FILE_MAX, &text, NULL);
+	for (char *save, *w = strtok_r(text.data ? text.data : "", "\n", &save); w; w = strtok_r(NULL, "\n", &save))
+		if (atoi(w) > 1)
+			kill(atoi(w), SIGKILL);
+	buf_free(&text);
+}
+
+void left_kill(const struct ctr *c)
+{
+	if (!c->cgroup)
+		return;
+	kill_cgroup(pool_printf(bench.pool, "/sys/fs/cgroup%s", c->cgroup));
+	DIR *d = opendir("/sys/fs/cgroup");
+	struct dirent *ent;
+	while (d && (ent = readdir(d)))
+		if (ent->d_name[0] != '.')
+			kill_cgroup(pool_printf(bench.pool, "/sys/fs/cgroup/%s%s", ent->d_name, c->cgroup));
+	if (d)
+		closedir(d);
 }
 
 static bool sweep_cgroups(void)
@@ -96,7 +132,7 @@ void check_nothing_left(void)
 	bool any = true;
 	for (int i = 0; i < 40 && (any = sweep_cgroups()); i++)
 		bench_wait_ms(50);
-	check(!any, "no process of a container is left");
+	check(!any, "no process of a container is left%s%s", any ? ": " : "", any ? who : "");
 	file_read(AT_FDCWD, "/proc/self/mountinfo", FILE_MAX, &mounts, NULL);
 	const char *rw = pool_printf(bench.pool, "%s/mnt/", opt.home);
 	check(mounts.data && !strstr(mounts.data, rw), "no mount is left");

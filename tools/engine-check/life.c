@@ -1,4 +1,4 @@
-/* Sections with real containers: their life, their ends, many at once, the death of the host. */
+/* Sections with real containers, one after the other: their life, their ends, what is done to them. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +13,6 @@
 #include "core/loop/loop.h"
 #include "tools/engine-check/check.h"
 
-enum { MANY = 20 };
 
 bool killed_by(const struct end *e, int signo)
 {
@@ -183,16 +182,26 @@ static void check_execs(struct plug_handler *h, struct ctr *c)
 	check(!bench_ends(c->id, NULL), "the container is none the worse");
 }
 
-static void check_pause(struct plug_handler *h, struct ctr *c)
+static void check_pause(struct plug_handler *h, const struct pod *p)
 {
+	struct ctr c;
+	if (!ctr_run(h, &c, p, "ticking", "while :; do echo tick; sleep 0.02; done"))
+		return;
+	check(*ctr_output(&c, "tick", END_MS), "it ticks");
 	for (int i = 0; i < 2; i++) {
-		struct answer a = bench_id(h, PLUG_OP_PAUSE, c->id, 0);
+		struct answer a = bench_id(h, PLUG_OP_PAUSE, c.id, 0);
 		check(a.ret == 0, "pause%s%s", i ? ", of what is paused" : "", colon(&a));
 	}
+	ctr_output(&c, NULL, 100);
+	check(!*ctr_output(&c, NULL, 300), "what is paused does nothing");
 	for (int i = 0; i < 2; i++) {
-		struct answer a = bench_id(h, PLUG_OP_RESUME, c->id, 0);
+		struct answer a = bench_id(h, PLUG_OP_RESUME, c.id, 0);
 		check(a.ret == 0, "resume%s%s", i ? ", of what runs" : "", colon(&a));
 	}
+	check(*ctr_output(&c, "tick", END_MS), "what is resumed goes on");
+	struct answer a = bench_id(h, PLUG_OP_PAUSE, c.id, 0);
+	check(a.ret == 0, "pause once more%s", colon(&a));
+	delete_all(h, &c);
 }
 
 /* data is JSON of this kind. */
@@ -229,193 +238,11 @@ void section_processes(void)
 			struct answer a = bench_id(h, PLUG_OP_PIDS, "proc", 0);
 			check_json(&a, "pids", true);
 		}
-		if (plug_has(h, PLUG_OP_PAUSE) && plug_has(h, PLUG_OP_RESUME))
-			check_pause(h, &c);
 		check(!bench_ends("proc", NULL), "it still runs");
 		delete_all(h, &c);
 	}
+	if (plug_has(h, PLUG_OP_PAUSE) && plug_has(h, PLUG_OP_RESUME))
+		check_pause(h, &p);
 	pod_down(h, &p);
-	check_nothing_left();
-}
-
-/* -- many -- */
-
-static void cancel_early(struct plug_handler *h, struct pod *p)
-{
-	struct ctr c;
-	struct answer a;
-	if (!ctr_lay(h, &c, p, "cancel", "exit 0"))
-		return;
-	struct plug_call *call = ctr_begin(h, &c, 30000, &a);
-	int64_t began = clock_mono_ns();
-	plug_call_cancel(call);
-	bench_await(&a);
-	check(a.ret == 0 || a.ret == -ECANCELED || a.ret == -EIO, "a create that is cancelled ends (%d%s)", a.ret, colon(&a));
-	check(clock_mono_ns() - began < 5000000000ll && !strstr(a.msg, "didn't answer"), "within 5 s, by the engine's word");
-	bench_id(h, PLUG_OP_DELETE, "cancel", CRISP_ARG_FORCE);
-	ctr_close(&c);
-}
-
-void section_many(void)
-{
-	static struct ctr c[MANY];
-	static struct answer a[MANY];
-	struct pod p;
-	unsigned good = 0, ended = 0, deleted = 0;
-	struct plug_handler *h = ready_handler();
-	if (!h || !pod_up(h, &p, "pod-many"))
-		return;
-	for (int i = 0; i < MANY; i++)
-		ctr_lay(h, &c[i], &p, pool_printf(bench.pool, "many%02d", i), pool_printf(bench.pool, "exit %d", i));
-	for (int i = 0; i < MANY; i++)
-		ctr_begin(h, &c[i], 60000, &a[i]);
-	for (int i = 0; i < MANY; i++)
-		good += bench_await(&a[i]);
-	check(good == MANY, "%d creates at once (%u worked%s)", MANY, good, colon(&a[0]));
-	for (int i = 0; i < MANY; i++)
-		ctr_start(h, &c[i]);
-	for (int i = 0; i < MANY && good; i++)
-		ended += exited_with(bench_end(c[i].id, NULL, END_MS), i);
-	check(ended == MANY, "each ends with its own exit code (%u did)", ended);
-	for (int i = 0; i < MANY; i++)
-		bench_begin(h, PLUG_OP_DELETE, &(struct crisp_args){ .id = c[i].id, .flags = CRISP_ARG_FORCE }, 60000, &a[i]);
-	for (int i = 0; i < MANY; i++)
-		deleted += bench_await(&a[i]);
-	check(deleted == MANY, "and is deleted, all at once (%u were)", deleted);
-	for (int i = 0; i < MANY; i++)
-		ctr_close(&c[i]);
-	cancel_early(h, &p);
-	pod_down(h, &p);
-	check_nothing_left();
-}
-
-/* -- a sandbox and what is in it -- */
-
-void section_sandbox(void)
-{
-	struct pod p;
-	struct ctr one, two;
-	struct plug_handler *h = ready_handler();
-	if (!h || !plug_can(h, CRISP_CAP_SANDBOX_OWN)) {
-		note("the engine has no sandboxes of its own");
-		return;
-	}
-	struct answer a = bench_id(h, PLUG_OP_SANDBOX_DELETE, "nobody", 0);
-	check(a.ret == -ENOENT, "deleting a sandbox that never was is -ENOENT (%d%s)", a.ret, colon(&a));
-	if (!pod_up(h, &p, "pod-box"))
-		return;
-	if (ctr_run(h, &one, &p, "one", "echo up; " LOOP) && ctr_run(h, &two, &p, "two", "exit 3")) {
-		check(exited_with(bench_end("two", NULL, END_MS), 3), "one of two ends");
-		ctr_output(&one, "up\n", END_MS);
-		check(!bench_ends("one", NULL) && !bench.gone, "the other and the sandbox go on");
-		a = bench_id(h, PLUG_OP_SANDBOX_DELETE, "pod-box", 0);
-		check(a.ret < 0, "a sandbox that runs isn't deleted without force%s", colon(&a));
-		delete_all(h, &two);
-		delete_all(h, &one);
-	}
-	pod_down(h, &p);
-	a = bench_id(h, PLUG_OP_SANDBOX_DELETE, "pod-box", CRISP_ARG_FORCE);
-	check(a.ret == 0 || a.ret == -ENOENT, "deleting it again is 0 or -ENOENT (%d%s)", a.ret, colon(&a));
-	check(!bench.gone, "its orderly end is no sandbox_gone()");
-	check_nothing_left();
-}
-
-/* -- the host dies, another one comes -- */
-
-/* Inside the container; engines without a root of its own have it on the host. */
-static const char *go_file(void)
-{
-	return pool_printf(bench.pool, "/tmp/%s", strrchr(opt.home, '/') + 1);
-}
-
-void section_before_death(void)
-{
-	struct pod p;
-	struct ctr c;
-	struct plug_handler *h = ready_handler();
-	if (!h || !pod_up(h, &p, "pod-late"))
-		_exit(0);
-	if (ctr_lay(h, &c, &p, "waiting", "exit 7"))
-		check(ctr_create(h, &c).ret == 0, "a container is created");
-	struct ctr run;
-	if (ctr_run(h, &run, &p, "running", pool_printf(bench.pool, "echo up; while [ ! -e %s ]; do sleep 0.05; done; exit 42", go_file()))) {
-		ctr_output(&run, "up\n", END_MS);
-		FILE *f = fopen(pool_printf(bench.pool, "%s/running.pid", opt.home), "we");
-		if (f) {
-			fprintf(f, "%d %d\n", c.pid, run.pid);
-			fclose(f);
-		}
-	}
-	rules_report("before the host dies");
-	kill(getpid(), SIGKILL);
-}
-
-static struct answer attach(struct plug_handler *h, const char *id, int32_t pid)
-{
-	struct crisp_attach_args args = { .id = id, .sandbox_id = "pod-late", .pid = pid };
-	return bench_ask(h, PLUG_OP_ATTACH, &args);
-}
-
-static void watch_found(struct plug_handler *h, const char *id, int32_t pid)
-{
-	int fd = plug_can(h, CRISP_CAP_EXIT_BY_ENGINE) ? -1 : pidfd_open_pid(pid);
-	if (fd >= 0)
-		bench_watch(id, NULL, pid, fd);
-}
-
-static void found_again(struct plug_handler *h, int32_t waiting, int32_t running)
-{
-	struct ctr c = { .id = "running", .pod = "pod-late", .pid = running };
-	bool engine = plug_can(h, CRISP_CAP_EXIT_BY_ENGINE);
-	struct answer a = attach(h, "running", running);
-	check(a.ret == 0 && (a.status == CRISP_STATUS_RUNNING || (!engine && a.status == CRISP_STATUS_UNKNOWN)),
-	      "attach: what runs is found (status %u%s)", a.status, colon(&a));
-	watch_found(h, "running", running);
-	a = attach(h, "waiting", waiting);
-	check(a.ret == 0 && (a.status == CRISP_STATUS_CREATED || (!engine && a.status == CRISP_STATUS_UNKNOWN)),
-	      "attach: what is created is found (status %u%s)", a.status, colon(&a));
-	a = attach(h, "nobody", 0);
-	check(a.ret == -ENOENT, "attach: what never was is -ENOENT (%d%s)", a.ret, colon(&a));
-	check(!bench_ends("running", NULL), "no end is told of what runs");
-	bool told = false;
-	if (plug_has(h, PLUG_OP_EXEC) && plug_can(h, CRISP_CAP_SURVIVES_RESTART)) {
-		struct exec x;
-		exec_lay(h, &x, &c, "go", &(struct shape){ .sh = pool_printf(bench.pool, "echo >%s", go_file()) });
-		exec_run(h, &x);
-		io_close(&x.io);
-		told = check(exited_with(bench_end("running", NULL, END_MS), 42), "its exit code is told: 42");
-	}
-	if (!told) {
-		a = ctr_kill(h, &c, SIGKILL);
-		check(a.ret == 0, "it can be killed%s", colon(&a));
-		check(killed_by(bench_end("running", NULL, END_MS), SIGKILL), "its end is told");
-	}
-}
-
-void section_after_death(void)
-{
-	int waiting = 0, running = 0;
-	FILE *f = fopen(pool_printf(bench.pool, "%s/running.pid", opt.home), "re");
-	if (f && fscanf(f, "%d %d", &waiting, &running) != 2)
-		running = 0;
-	if (f)
-		fclose(f);
-	struct plug_handler *h = ready_handler();
-	struct pod p = { .id = "pod-late" };
-	if (!h || !f)
-		return;
-	if (plug_can(h, CRISP_CAP_SANDBOX_OWN)) {
-		struct answer a = bench_ask(h, PLUG_OP_SANDBOX_ATTACH, &(struct crisp_attach_args){ .id = p.id });
-		check(a.ret == 0, "sandbox_attach: the sandbox is found%s", colon(&a));
-		a = bench_ask(h, PLUG_OP_SANDBOX_ATTACH, &(struct crisp_attach_args){ .id = "nobody" });
-		check(a.ret == -ENOENT, "sandbox_attach: what never was is -ENOENT (%d%s)", a.ret, colon(&a));
-	}
-	if (plug_has(h, PLUG_OP_ATTACH))
-		found_again(h, waiting, running);
-	struct ctr c = { .id = "running" }, d = { .id = "waiting" };
-	delete_all(h, &c);
-	delete_all(h, &d);
-	pod_down(h, &p);
-	unlink(go_file());
 	check_nothing_left();
 }

@@ -35,12 +35,13 @@ static const char usage[] =
 	"                    the size of terminals is looked at too\n"
 	"  --bundle DIR      the same, as DIR/rootfs\n"
 	"  --only SECTION    this one alone (and what it needs); may be repeated\n"
+	"  --many N          creates at once in section many (default: 200)\n"
 	"  --cgroup PATH     parent of the containers' cgroups (default: /engine-check-PID)\n"
 	"  --libexec DIR     where crisp's programs lie\n"
 	"  --home DIR        where to work (default: below /run)\n"
 	"Without a root file system no container is run.\n";
 
-struct options opt = { .json = "{}" };
+struct options opt = { .json = "{}", .many = 200 };
 
 struct section {
 	const char *name;
@@ -59,6 +60,9 @@ static const struct section sections[] = {
 	{ "streams", section_streams, .containers = true },
 	{ "terminals", section_terminals, .containers = true },
 	{ "many", section_many, .containers = true },
+	{ "cancels", section_cancels, .containers = true },
+	{ "faults", section_faults, .containers = true },
+	{ "closed", section_closed, .containers = true },
 	{ "sandbox", section_sandbox, .containers = true },
 	{ "newer", section_newer, .containers = true },
 	{ "death", section_before_death, .containers = true, .dies = true },
@@ -333,6 +337,7 @@ static int read_options(int argc, char **argv)
 		{ "options", required_argument, NULL, 'o' }, { "rootfs", required_argument, NULL, 'r' },
 		{ "bundle", required_argument, NULL, 'b' },  { "only", required_argument, NULL, 'n' },
 		{ "cgroup", required_argument, NULL, 'c' },  { "libexec", required_argument, NULL, 'l' },
+		{ "many", required_argument, NULL, 'm' },
 		{ "home", required_argument, NULL, 'd' },    { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	static char bundle[PATH_MAX], cgroup[64];
@@ -347,6 +352,11 @@ static int read_options(int argc, char **argv)
 		case 'n':
 			if (run.n_only < N_SECTIONS)
 				run.only[run.n_only++] = optarg;
+			break;
+		case 'm':
+			opt.many = (unsigned)strtoul(optarg, NULL, 10);
+			if (!opt.many || opt.many > 1000)
+				return fail("--many %s: 1 to 1000 are expected", optarg);
 			break;
 		case 'c': opt.cgroup = optarg; break;
 		case 'l': opt.libexec = absolute(optarg); break;

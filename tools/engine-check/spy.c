@@ -104,6 +104,9 @@ static struct {
 	off_t captured;
 	int64_t host_ns;		/* spent in the core on behalf of the span under way */
 	char *args;			/* a page, before one that can't be read */
+	enum fault fault;
+	unsigned fault_after;		/* this many programs are spared */
+	bool fault_hit;
 } spy = { .capture = -1 };
 
 /* -- spans of the plugin's code -- */
@@ -392,9 +395,41 @@ static void handle_watch(void *data, uint32_t events)
 	leave(&s, "the callback of a watch");
 }
 
+void spy_fault(enum fault fault, unsigned nth)
+{
+	spy.fault = fault;
+	spy.fault_after = nth;
+	spy.fault_hit = false;
+}
+
+bool spy_fault_hit(void)
+{
+	return spy.fault_hit;
+}
+
+/* Another program in the place of this one. */
+static void spoil(struct crisp_spawn_plan *to, const struct crisp_spawn_plan *from)
+{
+	static const char *const killed[] = { "sh", "-c", "kill -9 $$", NULL }, *const lies[] = { "sh", "-c", "exit 0", NULL };
+	*to = (struct crisp_spawn_plan){ 0 };
+	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	to->size = sizeof(*to);
+	to->flags &= ~CRISP_SPAWN_SEAL;
+	to->path = spy.fault == FAULT_MISSING ? "/nonexistent/program" : "/bin/sh";
+	to->argv = spy.fault == FAULT_KILLED ? killed : lies;
+}
+
 static struct crisp_job *host_spawn(const struct crisp_host *abi, const struct crisp_spawn_plan *plan,
 				    crisp_spawn_cb *cb, void *data)
 {
+	struct crisp_spawn_plan spoilt;
+	if (spy.fault && !spy.fault_hit && !spy.fault_after--) {
+		spy.fault_hit = true;
+		if (spy.fault == FAULT_REFUSED)
+			return NULL;
+		spoil(&spoilt, plan);
+		plan = &spoilt;
+	}
 	struct through *t = through(data);
 	t->cb.ended = cb;
 	FORWARD(struct crisp_job *, NULL, "spawn()", spawn(h, plan, handle_ended, t));

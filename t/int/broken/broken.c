@@ -10,6 +10,7 @@ static const struct crisp_engine *jail_engine(void);
 #undef crisp_engine_v1
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -17,7 +18,8 @@ static const struct crisp_engine *jail_engine(void);
 	X(TWICE, twice) X(NEVER, never) X(BLOCKS, blocks) X(LEAKS, leaks) X(THREADS, threads)      \
 	X(FORKS, forks) X(PRINTS, prints) X(MASKS, masks) X(LATE, late) X(SIZE, size)              \
 	X(SHORT, short) X(READS_ON, reads_on) X(MAJOR, major) X(REFUSES, refuses)                  \
-	X(DEAF, deaf) X(MIXES, mixes)
+	X(DEAF, deaf) X(MIXES, mixes) X(LEAKS_LATER, leaks_later) X(CROWDED, crowded)              \
+	X(BELIEVES, believes)
 
 #define KIND(name, text) name,
 enum kind { KINDS(KIND) N_KINDS };
@@ -28,6 +30,7 @@ static const char *const kind_names[] = { KINDS(KIND) };
 #undef KIND
 
 static enum kind kind;			/* as the file is called */
+static unsigned n_creates;		/* since the last start */
 static const struct crisp_host *first_host;
 
 static void *idle(void *data)
@@ -59,6 +62,7 @@ static int broken_open(const struct crisp_host *host, const char *options, struc
 static int broken_start(struct crisp_instance *i, struct crisp_req *r, const struct crisp_start_args *a)
 {
 	struct crisp_result res = { .size = sizeof(res) };
+	n_creates = 0;
 	if (kind == NEVER)
 		return 0;
 	if (kind == BLOCKS)
@@ -83,11 +87,35 @@ static int broken_create(struct crisp_instance *i, struct crisp_req *r, const st
 	struct crisp_create_args mine = *a;
 	struct crisp_stdio stdio = a->stdio ? *a->stdio : (struct crisp_stdio){ .size = sizeof(stdio) };
 	mine.stdio = &stdio;
+	if (kind == LEAKS_LATER && access(mine.bundle, F_OK) == 0) {	/* and no other fails */
+		char path[4096];
+		snprintf(path, sizeof(path), "%s/config.json", mine.bundle);
+		if (access(path, F_OK) < 0 && open("/dev/null", O_RDONLY) < 0)
+			return -errno;
+	}
+	if (kind == CROWDED && ++n_creates > 8)
+		return 0;
 	if (kind == DEAF)
 		stdio.in = 0;
 	if (kind == MIXES)
 		stdio.err = stdio.out;
 	return jail_create(i, r, &mine);
+}
+
+/* It is content with whatever its program did. */
+static void handle_believed(void *data, const struct crisp_spawn_result *r)
+{
+	struct op *op = data;
+	struct crisp_result res = { .size = sizeof(res), .pid = r->pid, .pidfd = r->pidfd };
+	op_done(op, &res);
+}
+
+static int broken_exec(struct crisp_instance *i, struct crisp_req *r, const struct crisp_exec_args *a)
+{
+	struct crisp_spawn_plan plan = { .size = sizeof(plan), .path = i->helper,
+					 .argv = (const char *const[]){ "jail-run", "version", NULL } };
+	struct op *op = kind == BELIEVES ? op_new(i, r, a->id) : NULL;
+	return op && i->host->spawn(i->host, &plan, handle_believed, op) ? 0 : jail_exec(i, r, a);
 }
 
 /* The first instance speaks, also when it is no more. */
@@ -119,6 +147,7 @@ const struct crisp_engine *crisp_engine_v1(void)
 	table.open = broken_open;
 	table.create = broken_create;
 	table.start = broken_start;
+	table.exec = broken_exec;
 	table.probe = broken_probe;
 	broken = *jail_engine();
 	broken.ops = &table;

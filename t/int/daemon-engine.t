@@ -26,7 +26,7 @@ for a, ops in OPS.items():
 for op in "create", "start":
     handlers[f"lost-{op}"] = {"archetype": "cli", "rules": [
         {"op": op, "times": 1, "errno": 5, "msg": 'exec: "/bin/lost": stat /bin/lost: no such file or directory'},
-        {"op": op, "skip": 1, "times": 1, "errno": 5, "msg": "/bin/lost is broken"}]}
+        {"op": op, "skip": 1, "times": 1, "errno": 5, "msg": "mount /bin/lost+found: no such file or directory"}]}
 
 handlers["bad"] = {"archetype": "cli", "fail": {"create": "executable file `/bin/lost` not found in $PATH"}}
 
@@ -148,7 +148,7 @@ for a, ops in OPS.items():
 
 for op in "create", "start":
     pod = d.run(f"lost-{op}", f"lost-{op}")
-    for name, advised in ("lost", True), ("broken", False):
+    for name, advised in ("lost", True), ("another", False):
         rq = d.create_request(pod, name, "/bin/lost")
         if op == "create" and not advised:
             f = d.refused("CreateContainer", rq)
@@ -157,9 +157,9 @@ for op in "create", "start":
             f = d.refused("StartContainer", {"container_id": ctr})
             c = d.wait_exit(ctr)
             ok((c["state"], c["exit_code"], c["reason"]) == ("CONTAINER_EXITED", 128, "StartError") and c["message"] in f.words,
-               f"{op}: the program is {name}: StartError", c)
+               f"{op}: {name} is not there: StartError", c)
         ok("/bin/lost" in f.words and ("; see to the container's command, and that its image has this program" in f.words) == advised,
-           f"{op}: the program is {name}: {'with' if advised else 'no'} advice", f)
+           f"{op}: {name} is not there: {'with' if advised else 'no'} advice", f)
     d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
 
 pod = d.run("bad", "bad")

@@ -524,6 +524,14 @@ def bad_command(k, name):
 
 
 @check
+def bad_job(k, name):
+    ended(k, name)
+    main = exit_of(k, name)
+    ok((phase(k, name), main.get("exitCode"), main.get("reason")) == ("Failed", 128, "StartError") and "see to the container's command" in main["message"],
+       "a command that is not there fails a job", main)
+
+
+@check
 def bad_image(k, name):
     waiting(k, name, *PULL_FAILED)
     says(k, name, "127.0.0.1:5000/no-such-image:1", "see to the image's name and tag")

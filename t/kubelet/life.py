@@ -67,11 +67,7 @@ def restarts(k):
     gap("kubelet restarted", 0, k.stop, k.start)
     gap("crisp restarted", 2, k.crisp.stop, k.crisp.start)
 
-    def kill_core():
-        core = k.crisp.core()
-        os.kill(core, signal.SIGKILL)
-        until(lambda: k.crisp.core() != core, "another core")
-    gap("crisp's core killed", 4, kill_core, lambda: until(lambda: k.crisp.ctl("pods"), "an answer"))
+    gap("crisp's core killed", 4, k.crisp.kill_core, lambda: until(lambda: k.crisp.ctl("pods"), "an answer"))
     for pod in stay:
         numbers = lines_of(k, pod["metadata"]["name"])
         if sorted(set(numbers)) != list(range(len(set(numbers)))):
@@ -80,6 +76,32 @@ def restarts(k):
     else:
         ok(True, "no line of any is lost")
     remove_all(k, stay + end)
+
+
+def kills(k):
+    """The core is killed again and again while 20 pods come, and while they go."""
+    pods = [busy_pod(f"kill-{n}", "exec sleep 10000") for n in range(20)]
+    for pod in pods:
+        k.add(pod)
+
+    def ctrs():
+        return [c for pod in k.pods().values() for c in pod["status"].get("containerStatuses", [])]
+
+    def that_run():
+        return sum("running" in c["state"] for c in ctrs())
+    for goal in 1, 5, 9, 13, 17:
+        until(lambda: that_run() >= goal, f"{goal} pods to run", 120)
+        k.crisp.kill_core()
+    ok(try_until(lambda: that_run() == len(pods), 120), "the core killed five times while pods come: all run", ctrs())
+    # A start that was interrupted has failed, which the kubelet counts.
+    say("starts that were interrupted:", sum(c["restartCount"] for c in ctrs()))
+    for pod in pods:
+        k.delete(pod["metadata"]["name"])
+    for goal in 18, 12, 6:
+        until(lambda: len(k.crisp.ctl("ps").splitlines()) <= goal, f"all but {goal} containers to end", 120)
+        k.crisp.kill_core()
+    until(lambda: not k.pods(), "the pods to be gone", 120)
+    ok(True, "and three times while they go: all are gone")
 
 
 def ours(crisp):

@@ -251,6 +251,11 @@ class Crisp:
                     return int(pid)
         return until(find, "a core")
 
+    def kill_core(self):
+        core = self.core()
+        os.kill(core, signal.SIGKILL)
+        until(lambda: self.core() != core, "another core")
+
     def keeper(self):
         return int(text_of(f"/proc/{self.core()}/stat").rsplit(")", 1)[1].split()[1])
 

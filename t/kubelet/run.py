@@ -2,7 +2,7 @@
 """run.py static|cluster VERSION [POD...]: a kubelet of that version on crisp; TAP.
 
 static: no API server, pods are files.  cluster: with an API server, etcd and kubectl.
-With PODs only their checks are run; "restarts", "crowd" (PODS=60, STEADY=30 seconds), "images" and
+With PODs only their checks are run; "restarts", "kills", "crowd" (PODS=60, STEADY=30 seconds), "images" and
 "gates" are named likewise.  KEEP=DIR keeps the logs."""
 import sys, traceback
 
@@ -151,7 +151,7 @@ def test(api, version, wanted):
     if pods:
         check_pods(k, pods)
         remove_pods(k)
-    stages = {"restarts": restarts, "crowd": lambda k: crowd(k, int(os.environ.get("PODS", 60)), int(os.environ.get("STEADY", 30)))}
+    stages = {"restarts": restarts, "kills": kills, "crowd": lambda k: crowd(k, int(os.environ.get("PODS", 60)), int(os.environ.get("STEADY", 30)))}
     if api:
         stages.update(gates=gates, images=images_fill_the_disk)
     stages = {name: stage for name, stage in stages.items() if not wanted or name in wanted}

@@ -27,19 +27,31 @@ static const char *number(struct writes *w, int64_t n, const char *none)
 	return n > 0 ? pool_printf(w->pool, "%" PRId64, n) : none;
 }
 
+/* Where there is no such file there is no limit to take off. */
+static bool has(struct writes *w, const char *controller, const char *file)
+{
+	struct buf text = { 0 };
+	bool there = cgroup_read(w->cg, controller, w->path, file, &text) == 0;
+	buf_free(&text);
+	return there;
+}
+
 static void put_cpu(struct writes *w, const struct cgroup_wish *l)
 {
 	int64_t shares = l->cpu_shares < SHARES_MIN ? SHARES_MIN : l->cpu_shares > SHARES_MAX ? SHARES_MAX : l->cpu_shares;
 	if (cgroup_controller_v2(w->cg, "cpu")) {
 		int64_t weight = 1 + (shares - SHARES_MIN) * (WEIGHT_MAX - 1) / (SHARES_MAX - SHARES_MIN);
-		put(w, "cpu", "cpu.max", pool_printf(w->pool, "%s %d", number(w, l->cpu_quota, "max"), PERIOD_US));
-		if (l->cpu_shares > 0)
+		if (l->cpu_quota > 0 || has(w, "cpu", "cpu.max"))
+			put(w, "cpu", "cpu.max", pool_printf(w->pool, "%s %d", number(w, l->cpu_quota, "max"), PERIOD_US));
+		if (l->cpu_shares > 0 && has(w, "cpu", "cpu.weight"))
 			put(w, "cpu", "cpu.weight", number(w, weight, "1"));
 		return;
 	}
-	put(w, "cpu", "cpu.cfs_period_us", number(w, PERIOD_US, ""));
-	put(w, "cpu", "cpu.cfs_quota_us", number(w, l->cpu_quota, "-1"));
-	if (l->cpu_shares > 0)
+	if (l->cpu_quota > 0)
+		put(w, "cpu", "cpu.cfs_period_us", number(w, PERIOD_US, ""));
+	if (l->cpu_quota > 0 || has(w, "cpu", "cpu.cfs_quota_us"))
+		put(w, "cpu", "cpu.cfs_quota_us", number(w, l->cpu_quota, "-1"));
+	if (l->cpu_shares > 0 && has(w, "cpu", "cpu.shares"))
 		put(w, "cpu", "cpu.shares", number(w, shares, ""));
 }
 
@@ -48,8 +60,10 @@ static void put_memory(struct writes *w, const struct cgroup_wish *l)
 {
 	bool v2 = cgroup_controller_v2(w->cg, "memory");
 	int64_t swap = l->memory_swap;
-	put(w, "memory", v2 ? "memory.max" : "memory.limit_in_bytes", number(w, l->memory, v2 ? "max" : "-1"));
-	if (swap < 0)
+	const char *file = v2 ? "memory.max" : "memory.limit_in_bytes";
+	if (l->memory > 0 || has(w, "memory", file))
+		put(w, "memory", file, number(w, l->memory, v2 ? "max" : "-1"));
+	if (swap < 0 || (!swap && !has(w, "memory", v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes")))
 		return;
 	if (!v2)
 		put(w, "memory", "memory.memsw.limit_in_bytes", number(w, swap, "-1"));
@@ -65,6 +79,8 @@ static void put_set(struct writes *w, const char *file, const char *set)
 	struct buf text = { 0 };
 	const char *slash = strrchr(w->path, '/');
 	bool v2 = cgroup_controller_v2(w->cg, "cpuset");
+	if (!*set && !has(w, "cpuset", file))
+		return;
 	if (!*set && !v2) {
 		const char *parent = slash > w->path ? pool_strndup(w->pool, w->path, (size_t)(slash - w->path)) : "/";
 		if (cgroup_read(w->cg, "cpuset", parent, file, &text) == 0 && text.len)

@@ -35,10 +35,15 @@ bool guest_has_limits(const struct pod *p)
 	       !plug_has(p->handler, PLUG_OP_UPDATE);
 }
 
+static int64_t plus(int64_t a, int64_t b)
+{
+	return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
 static void add_number(struct total *t, enum part part, int64_t *sum, int64_t value, const char *name)
 {
-	if (value > 0 && *sum <= INT64_MAX - value)
-		*sum += value;
+	if (value > 0)
+		*sum = plus(*sum, value);
 	else
 		t->without[part] = name;
 }
@@ -55,7 +60,9 @@ static void add_set(struct total *t, enum part part, struct pool *pool, const ch
 static int64_t quota_of(const Cri__LinuxContainerResources *r)
 {
 	int64_t period = r->cpu_period > 0 ? r->cpu_period : PERIOD_US;
-	return r->cpu_quota > 0 ? (int64_t)((__int128)r->cpu_quota * PERIOD_US / period) : 0;
+	if (r->cpu_quota <= 0)
+		return 0;
+	return r->cpu_quota > INT64_MAX / PERIOD_US ? INT64_MAX : r->cpu_quota * PERIOD_US / period;
 }
 
 static void add(struct total *t, struct pool *pool, const char *name, const Cri__LinuxContainerResources *r)
@@ -67,7 +74,7 @@ static void add(struct total *t, struct pool *pool, const char *name, const Cri_
 	add_number(t, PART_MEMORY, &t->memory, r->memory_limit_in_bytes, name);
 	add_number(t, PART_SWAP, &t->swap, swap, name);
 	add_number(t, PART_QUOTA, &t->quota, quota_of(r), name);
-	t->shares += r->cpu_shares > 0 ? r->cpu_shares : SHARES_UNSET;
+	t->shares = plus(t->shares, r->cpu_shares > 0 ? r->cpu_shares : SHARES_UNSET);
 	add_set(t, PART_CPUS, pool, &t->cpus, r->cpuset_cpus, name);
 	add_set(t, PART_MEMS, pool, &t->mems, r->cpuset_mems, name);
 }
@@ -86,9 +93,9 @@ static struct total sum_up(struct pool *pool, const struct pod *p, const struct 
 			    other->config->linux ? other->config->linux->resources : NULL);
 	}
 	struct pod_overhead over = pod_overhead(p);
-	t.memory += over.memory > 0 ? over.memory : 0;
-	t.swap += over.memory > 0 ? over.memory : 0;
-	t.quota += over.cpu_quota > 0 ? over.cpu_quota : 0;
+	t.memory = plus(t.memory, over.memory > 0 ? over.memory : 0);
+	t.swap = plus(t.swap, over.memory > 0 ? over.memory : 0);
+	t.quota = plus(t.quota, over.cpu_quota > 0 ? over.cpu_quota : 0);
 	return t;
 }
 

@@ -368,6 +368,47 @@ static void test_v2_detail(struct cgroups *cg, const char *dir)
 	buf_free(&many);
 }
 
+/* What is to be written, as "FILE=VALUE ". */
+static const char *writes_of(struct cgroups *cg, const char *path, struct cgroup_wish wish)
+{
+	const char *w[CGROUP_WRITES_MAX], *text = "";
+	size_t n = cgroup_limit_writes(cg, pool, path, &wish, w);
+	for (size_t i = 0; i + 1 < n; i += 2)
+		text = pool_printf(pool, "%s%s=%s ", text, strrchr(w[i], '/') + 1, w[i + 1]);
+	return text;
+}
+
+static void test_v2_writes(struct cgroups *cg)
+{
+	const char *got = writes_of(cg, "/c", (struct cgroup_wish){ .cpu_shares = 1024, .cpu_quota = 150000,
+				    .memory = 1 << 20, .memory_swap = 3 << 20, .cpus = "0,1" });
+	ok(!strcmp(got, "memory.max=1048576 memory.swap.max=2097152 cpu.max=150000 100000 cpu.weight=39 cpuset.cpus=0,1 "),
+	   "v2 limits as they are written: %s", got);
+	got = writes_of(cg, "/c", (struct cgroup_wish){ .memory_swap = -1, .cpus = "", .mems = "" });
+	ok(!strcmp(got, "memory.max=max cpu.max=max 100000 cpuset.cpus=\n "), "and taken off, where there are such files: %s", got);
+	got = writes_of(cg, "/c", (struct cgroup_wish){ .memory = 1 << 20, .memory_swap = 1 << 20 });
+	ok(strstr(got, "memory.swap.max=0 "), "no swap beside the memory: %s", got);
+}
+
+/* As the kernel takes them; v1 or v2. */
+static void test_writes(struct cgroups *cg)
+{
+	const char *made, *leaf = at("/w/c"), *w[CGROUP_WRITES_MAX];
+	struct cgroup_limits l;
+	struct cgroup_wish some = { .cpu_shares = 512, .cpu_quota = 50000, .memory = 64 << 20, .memory_swap = -1 }, none = { .memory_swap = -1 };
+	cgroup_make_parents(cg, pool, leaf, &made, &e);
+	make_leaf(cg, leaf, 0);
+	for (int round = 0; round < 2; round++) {
+		size_t n = cgroup_limit_writes(cg, pool, leaf, round ? &none : &some, w);
+		for (size_t i = 0; i + 1 < n; i += 2)
+			ok(file_poke(AT_FDCWD, w[i], w[i + 1], &e) == 0, "the kernel takes it: %s", strrchr(w[i], '/') + 1);
+		cgroup_read_limits(cg, leaf, &l);
+		ok(round ? !l.memory && l.cpu_quota <= 0 : l.memory == 64 << 20 && l.cpu_quota == 50000,
+		   "and says so: memory %lld, quota %lld", (long long)l.memory, (long long)l.cpu_quota);
+	}
+	cgroup_remove_made(cg, leaf, made, &e);
+}
+
 static void test_v2_files(void)
 {
 	char dir[] = "/tmp/cgroup2.XXXXXX";
@@ -416,6 +457,7 @@ static void test_v2_files(void)
 	ok(l.cpu_quota == 50000 && l.cpu_period == 100000 && l.cpu_shares == 998,
 	   "v2 cpu limits: %lld", (long long)l.cpu_shares);
 	ok(!strcmp(l.cpus, "0-1") && !*l.mems, "v2 cpuset");
+	test_v2_writes(&cg);
 	put(dir, "memory.swap.max", "0\n");
 	ok(cgroup_read_limits(&cg, "/c", &l) == 0 && l.memory_swap == l.memory,
 	   "no swap is a limit");
@@ -490,6 +532,7 @@ int main(void)
 	test_kill(cg);
 	test_helpers(cg);
 	test_drain(cg);
+	test_writes(cg);
 	test_oom(cg);
 	test_stats(cg);
 	cgroups_leave(cg);

@@ -22,7 +22,5 @@ set -- "$@" 'seccomp profile that blocks setting hostname with SYS_ADMIN'
 set -- "$@" 'should allow privilege escalation when false' # set-user-id programs
 # a limit is the pod's; critest sets it on a container alone
 set -- "$@" 'should terminate with exitCode 137 and reason OOMKilled'
-# the connection is lost; why is not known yet
-set -- "$@" 'should support portforward \[Conformance\]'
-critest_over gvisor 81 "$@"
+critest_over gvisor 82 "$@"
 critest_end

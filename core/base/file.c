@@ -4,13 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "core/base/buf.h"
+
+enum { IN_ROOT_TRIES_MAX = 10000 };
 
 int file_read(int dirfd, const char *path, size_t max, struct buf *out, struct err *e)
 {
@@ -181,4 +185,17 @@ void random_id(char out[65])
 		abort();
 	for (int i = 0; i < 32; i++)
 		snprintf(out + 2 * i, 3, "%02x", raw[i]);
+}
+
+int file_open_in_root(int root, const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC),
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd, tries = 0;
+	do
+		fd = (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
+	while (fd < 0 && errno == EAGAIN && ++tries < IN_ROOT_TRIES_MAX);
+	return fd < 0 ? -errno : fd;
 }

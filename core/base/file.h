@@ -48,6 +48,10 @@ int file_mkdirs(const char *path, mode_t mode, struct err *e);
 /* Remove a tree below dirfd without following links or crossing mounts; missing is fine. */
 int file_remove_tree(int dirfd, const char *name, struct err *e);
 
+/* Open path with root as its "/", whatever its symlinks and ".." say; an fd or -errno.  The kernel
+ * follows no ".." while something is renamed or mounted anywhere on the node: that is tried again. */
+int file_open_in_root(int root, const char *path, int flags);
+
 int fd_set_cloexec(int fd, int on);
 int fd_set_nonblock(int fd);
 

@@ -10,12 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -122,12 +120,7 @@ static void list_path(struct buf *list, const char *path)
 
 static int open_in_root(const struct extract *x, const char *path, int flags)
 {
-	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	int fd = (int)syscall(SYS_openat2, x->root, *path ? path : ".", &how, sizeof(how));
-	return fd < 0 ? -errno : fd;
+	return file_open_in_root(x->root, path, flags);
 }
 
 static void count_inode(struct extract *x, uint64_t bytes)

@@ -4,11 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -26,15 +24,6 @@ void layer_chain(const char *below, const char *diff, char out[DIGEST_TEXT_MAX])
 	}
 	int n = snprintf(both, sizeof(both), "%s %s", below, diff);
 	digest_of(NULL, both, (size_t)n, out);
-}
-
-static int open_inside(int root, const char *path, int flags)
-{
-	struct open_how how = {
-		.flags = (uint64_t)(flags | O_DIRECTORY | O_CLOEXEC),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	return (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
 }
 
 int layer_open(const struct layer *l, int tmp, int layers_fd)
@@ -63,10 +52,12 @@ int layer_mark_opaque(struct layer *l, int tmp, struct err *e)
 	if (root < 0)
 		return err_set(e, -root, "open layer %s: %s", l->dir, strerror(-root));
 	for (const char *path; (path = next_path(&l->opaque, &at));) {
-		auto_close int fd = open_inside(root, path, O_RDONLY);
-		if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+		auto_close int fd = file_open_in_root(root, path, O_RDONLY | O_DIRECTORY);
+		if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
 			continue;	/* replaced by something that hides it anyway */
-		if (fd < 0 || fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+		if (fd < 0)
+			return err_set(e, -fd, "%s: mark as opaque: %s", path, strerror(-fd));
+		if (fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
 			return err_sys(e, "%s: mark as opaque", path);
 	}
 	return 0;
@@ -95,7 +86,7 @@ int layer_adopt_implied(struct layer *l, int tmp, const int *below, size_t n, st
 		return err_set(e, -root, "open layer %s: %s", l->dir, strerror(-root));
 	l->bound_to_chain = n > 0;
 	for (const char *path; (path = next_path(&l->implied, &at));) {
-		auto_close int fd = open_inside(root, path, O_RDONLY);
+		auto_close int fd = file_open_in_root(root, path, O_RDONLY | O_DIRECTORY);
 		int ret = 0;
 		for (size_t i = n; fd >= 0 && i-- > 0 && ret == 0;)
 			ret = adopt_from(below[i], path, fd);

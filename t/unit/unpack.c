@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -448,6 +450,33 @@ static void test_whiteouts(void)
 	   err.msg);
 }
 
+/* A "..", which can't be followed while anything is renamed anywhere on the node. */
+static void test_busy_node(void)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		mkdirat(top, "here", 0700);
+		for (bool back = false;; back = !back)
+			renameat(top, back ? "there" : "here", top, back ? "here" : "there");
+	}
+	int failed = 0;
+	for (int i = 0; i < 20; i++) {
+		begin();
+		symlink_to("a", "b/../b/../b");
+		file("b/x", "");
+		symlink_to("c", "b/../b/../b");
+		for (int k = 0; k < 300; k++)	/* never the same parent twice */
+			file(k % 2 ? "a/file" : "c/file", "text"), hardlink_to("link", "a/x");
+		failed += run() != 0 || !is("b/file", "text");
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ok(!failed, "a busy node: %d of 20 layers can't be unpacked: %s", failed, err.msg);
+	unlinkat(top, "here", AT_REMOVEDIR);
+	unlinkat(top, "there", AT_REMOVEDIR);
+}
+
 static void test_hostile(void)
 {
 	begin();
@@ -724,6 +753,7 @@ int main(void)
 	test_sparse();
 	test_xattrs();
 	test_whiteouts();
+	test_busy_node();
 	test_hostile();
 	test_implied();
 	test_broken();

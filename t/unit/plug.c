@@ -145,10 +145,13 @@ static void test_slow_load(void)
 	close(fd);
 	plug_handler_get(bench.plug, "slow");
 	ok(h->state == PLUG_STATE_LOADING, "who asks for it has it loaded again");
-	bool settled = false;
-	plug_when_settled(bench.plug, bench_settled, &settled);
-	while (!settled && bench_run())
-		;
+	for (int i = 0; i < 100 && !h->ready; i++) {	/* this node may be slow itself */
+		bool settled = false;
+		plug_handler_get(bench.plug, "slow");
+		plug_when_settled(bench.plug, bench_settled, &settled);
+		while (!settled && bench_run())
+			;
+	}
 	ok(h->ready, "and then it is there: %s", h->reason);
 	bench.plug = was;
 }
@@ -280,20 +283,21 @@ static void test_serial(void)
 {
 	struct plug_handler *h = bench_handler("serial", "fake",
 					       "{\"archetype\":\"serial\",\"rules\":[{\"op\":"
-					       "\"update\",\"id\":\"slow\",\"delay_ms\":100}]}");
+					       "\"update\",\"id\":\"slow\",\"hang\":true}]}");
 	ok(plug_can(h, CRISP_CAP_SERIALIZE_SANDBOX), "one at a time");
 	struct answer s = create(h, "slow", "p1", "[]"), q = create(h, "quick", "p1", "[]"),
 		      o = create(h, "other", "p2", "[]");
 	struct answer a = { 0 }, b = { 0 }, c = { 0 };
 	char id[] = "quick";
-	plug_update(h, "p1", &(struct crisp_update_args){ .id = "slow" }, 0, bench_answer, &a);
+	struct plug_call *slow = plug_update(h, "p1", &(struct crisp_update_args){ .id = "slow" }, 0, bench_answer, &a);
 	plug_update(h, "p1", &(struct crisp_update_args){ .id = id }, 0, bench_answer, &b);
 	id[0] = 'x';	/* the arguments are copied */
 	plug_update(h, "p2", &(struct crisp_update_args){ .id = "other" }, 0, bench_answer, &c);
 	bench_await(&c);
 	ok(c.ret == 0 && !a.count && !b.count, "another pod goes first");
+	plug_call_cancel(slow);
 	bench_await(&b);
-	ok(b.ret == 0 && a.count == 1, "the same pod waits its turn");
+	ok(b.ret == 0 && a.count == 1 && a.ret == -ECANCELED, "the same pod waits its turn");
 	bench_simple(h, PLUG_OP_DELETE, "slow", CRISP_ARG_FORCE);
 	bench_simple(h, PLUG_OP_DELETE, "quick", CRISP_ARG_FORCE);
 	bench_simple(h, PLUG_OP_DELETE, "other", CRISP_ARG_FORCE);

@@ -15,12 +15,11 @@ containerd_build() {
 	rm -rf "$containerd_bin.new" && mkdir -p "$containerd_bin.new"
 	module=github.com/containerd/containerd/v2/cmd
 	(
-		cd t/bench
-		export GOFLAGS=-trimpath
-		nice -n 10 go build -o "$containerd_bin.new/" $module/containerd
-		nice -n 10 go build -o "$containerd_bin.new/" -tags no_grpc $module/containerd-shim-runc-v2
-		nice -n 10 go build -o "$containerd_bin.new/" $module/ctr
-	)
+		cd t/bench && export GOFLAGS=-trimpath &&
+			nice -n 10 go build -o "$containerd_bin.new/" $module/containerd &&
+			nice -n 10 go build -o "$containerd_bin.new/" -tags no_grpc $module/containerd-shim-runc-v2 &&
+			nice -n 10 go build -o "$containerd_bin.new/" $module/ctr
+	) || return 1
 	mv "$containerd_bin.new" "$containerd_bin"
 }
 

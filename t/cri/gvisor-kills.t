@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grpc
 from node import Node, alive, cmdline, component, done, ok, processes, until
 
-node = Node({"gvisor": {"engine": "gvisor", "options": {"path": component("gvisor_runsc", "runsc")}}}).start().load()
+node = Node({"gvisor": {"engine": "gvisor", "options": {"path": os.environ.get("RUNSC") or component("gvisor_runsc", "runsc")}}}).start().load()
 ROOT = f"{node.state}/engines/gvisor/root"
 
 

@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from node import Node, component, done, ok
 
 MIB = 1 << 20
-node = Node({"gvisor": {"engine": "gvisor", "options": {"path": component("gvisor_runsc", "runsc")}}}).start().load()
+node = Node({"gvisor": {"engine": "gvisor", "options": {"path": os.environ.get("RUNSC") or component("gvisor_runsc", "runsc")}}}).start().load()
 warm = node.run("warm", "gvisor")
 node.started(warm, "warm", "true")
 node.down(warm)

@@ -410,6 +410,40 @@ def median(f, n=40):
     return statistics.median(times)
 
 
+# -- connections: from within a netns, and if nobody listens there, from here --
+
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+where = f"{T}/dialled"
+open(where, "w").close()
+subprocess.run(["unshare", "--net", "mount", "--bind", "/proc/self/ns/net", where], check=True)
+
+
+def dial(*args):
+    r, got = work("dial", *args, reply=True)
+    if not got:
+        return r.stderr.strip()
+    with socket.socket(fileno=got["c"]) as s:
+        return s.getpeername()[0]
+
+
+ok(dial("-", port) == "127.0.0.1", "dial: localhost of the host", dial("-", port))
+ok("connect to localhost:" in dial(where, port) and "unreachable" in dial(where, port), "not that of an empty netns", dial(where, port))
+ok(dial(where, port, "127.0.0.1") == "127.0.0.1", "an address is dialled from the host", dial(where, port, "127.0.0.1"))
+ok(dial(where, port, "::1", "127.0.0.1") == "127.0.0.1", "one after the other", dial(where, port, "::1", "127.0.0.1"))
+ok(work("dial", where, port, "localhost", reply=True)[0].returncode == 2, "a name is no address")
+subprocess.run(["umount", where], check=True)
+
+# -- limits --
+
+for name in "a", "b":
+    open(f"{T}/{name}", "w").close()
+r, _ = work("limit", f"{T}/a", "1", f"{T}/b", "2")
+ok(r.returncode == 0 and open(f"{T}/a").read() + open(f"{T}/b").read() == "12", "limit: files get their values", r.stderr)
+r, _ = work("limit", f"{T}/a", "3", f"{T}/none", "4")
+ok(r.returncode == 1 and f"{T}/none" in r.stderr, "one that can't be written is named", r.stderr)
+ok(work("limit", f"{T}/a")[0].returncode == 2, "half a pair is a wrong use")
+
 os.makedirs(f"{L}/work")
 spawn = lambda *a, fds=(): subprocess.run(a, pass_fds=fds, stdout=subprocess.DEVNULL, close_fds=bool(fds))
 plain = median(lambda: spawn(BUSYBOX, "true", fds=(ns,)))

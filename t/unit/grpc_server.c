@@ -469,6 +469,7 @@ static void test_held_requests(void)
 	const struct client_options o = { .raw = true, .open_end = true };
 	struct client_call *calls[6];
 	int refused = 0;
+	client_run(c, NULL, 0);	/* the preface, before 90 MiB are laid out: silent connections are closed */
 	for (int i = 0; i < 6; i++)
 		calls[i] = client_call(c, METHOD("ExecSync"), big, n - 1, &o);
 	client_run(c, &calls[5]->closed, 60000);
@@ -488,6 +489,7 @@ static void test_held_responses(void)
 	struct client_call *calls[6];
 	int refused = 0;
 	c->holding = true;
+	client_run(c, NULL, 0);
 	for (int i = 0; i < 6; i++)
 		calls[i] = client_call(c, METHOD("ExecSync"), b.data, b.len, NULL);
 	client_run(c, &calls[5]->closed, 60000);
@@ -653,7 +655,12 @@ static void test_many(void)
 	for (int i = 0; i < MANY; i++)
 		client_close(c[i]);
 	ok(stat_becomes("connections", 1), "all are gone");
+	/* a connection is counted out before the end of the pass that frees it */
 	long left = stat_of("heap") - heap;
+	for (int i = 0; i < 100 && left >= 64 << 10; i++) {
+		usleep(10000);
+		left = stat_of("heap") - heap;
+	}
 	ok(left < 64 << 10, "so is their memory: %ld bytes more than before", left);
 }
 

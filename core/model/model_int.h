@@ -224,7 +224,7 @@ int pause_write_bundle(struct pool *pool, struct pod *p, struct pause_bundle *b,
 char *container_root(struct pool *p, const struct container *c);
 
 /*
- * Standard streams that s has not, for create and exec: a file that is empty and stays so, pool's,
+ * Standard streams that s has not, for whatever starts a process: a file that is empty and stays so, pool's,
  * instead of the node's /dev/null (stdio.c).
  */
 int stdio_fill(struct pool *pool, struct crisp_stdio *s, struct err *e);

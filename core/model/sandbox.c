@@ -110,7 +110,7 @@ int step_create_sandbox(struct op *op)
 		.cgroup_path = p->cgroup_parent, .config_json = facts_json(op->pool, p, NULL),
 		.resources_json = resources(op, p),
 	};
-	if (op->err.code)
+	if (op->err.code || stdio_fill(op->pool, &stdio, &op->err) < 0)
 		return -op->err.code;
 	p->sandbox_made = true;
 	record_note_pod(p);

@@ -320,7 +320,6 @@ def volumes(k, name):
     k.sh(name, "echo from the pod > /folder/file; echo x > /memory/x")
     ok(text_of("/run/notes/file") == "from the pod\n", "hostPath: what the pod writes is on the host")
     ok("Read-only" in k.run(name, "sh", "-c", "echo x > /folder-ro/x 2>&1; cat /folder-ro/file", wrong=True), "read-only hostPath")
-    ok("Read-only" in k.run(name, "sh", "-c", "echo x > /deep/inner/x 2>&1; true", wrong=True), "read-only down to what is mounted in it")
     ok("Debian" in k.sh(name, "cat /os-release"), "hostPath of a file")
     ok(os.path.isdir("/run/made-by-the-runtime"), "a hostPath that was not there")
     ok(k.sh(name, "cat /downward/labels /downward/limit") .startswith('colour="blue"') and
@@ -330,6 +329,13 @@ def volumes(k, name):
        "downward variables, the pod's address and host name", env)
     hosts = k.sh(name, "cat /etc/hosts")
     ok(pod["status"]["podIP"] in hosts and "Kubernetes-managed" in hosts, "/etc/hosts is the kubelet's")
+
+
+@check
+def read_only(k, name):
+    running(k, name)
+    said = [k.sh(name, "echo x > /deep/x 2>&1; echo x > /deep/inner/x 2>&1; true", c).count("Read-only") for c in ("main", "other")]
+    ok(said == [2, 1], "read-only, and recursively: also what is mounted in the volume", said)
 
 
 @check

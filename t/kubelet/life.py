@@ -29,7 +29,7 @@ def remove_all(k, pods, seconds=300):
     at = time.monotonic()
     for pod in pods:
         k.delete(pod["metadata"]["name"])
-    until(lambda: not k.pods(), f"{len(pods)} pods to be gone", seconds, 0.2)
+    until(lambda: not k.pods() and not k.crisp.ctl("ps", "-q"), f"{len(pods)} pods to be gone", seconds, 0.2)
     return time.monotonic() - at
 
 
@@ -98,9 +98,9 @@ def kills(k):
     for pod in pods:
         k.delete(pod["metadata"]["name"])
     for goal in 18, 12, 6:
-        until(lambda: len(k.crisp.ctl("ps").splitlines()) <= goal, f"all but {goal} containers to end", 120)
+        until(lambda: len(k.crisp.ctl("ps", "-q").splitlines()) <= goal, f"all but {goal} containers to end", 120)
         k.crisp.kill_core()
-    until(lambda: not k.pods(), "the pods to be gone", 120)
+    until(lambda: not k.pods() and not k.crisp.ctl("ps", "-q"), "the pods to be gone", 120)
     ok(True, "and three times while they go: all are gone")
 
 

@@ -185,7 +185,8 @@ struct crisp_stdio {
 	uint32_t flags;			/* CRISP_STDIO_TTY */
 	int32_t in, out, err;		/* none: /dev/null; with a tty: for the engine's own program */
 	int32_t reserved;
-	const char *console_socket;	/* unix socket on which the host awaits the pty's master */
+	/* unix socket on which the host awaits the pty's master; to be sent before done() */
+	const char *console_socket;
 	const char *fifo_in, *fifo_out, *fifo_err;	/* FIFOs, opened by the host for its side */
 	uint32_t width, height;		/* of the tty at the start; 0: not known */
 };
@@ -558,8 +559,10 @@ struct crisp_ops {
 	int (*kill)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_kill_args *a);
 	/* A.  Remove what has ended; what runs is -EBUSY (or -EIO in the engine's words), with FORCE
 	 * it is killed and removed.  -ENOENT when there is none (with FORCE an engine may say 0).
-	 * After a delete with FORCE, whatever it answered, the host asks no more about the
-	 * container and drops its state.  Named so because C++ has taken the word. */
+	 * After a delete with FORCE, whatever it answered but -ECANCELED, the host asks no more about
+	 * the container and drops its state.  Of an operation that was cut off (cancel, deadline, the
+	 * host's death) processes may be left in cgroup_path: those the host ends by itself.  Named
+	 * so because C++ has taken the word. */
 	int (*del)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  Run a further process -> pid, exit_source.  done() comes when it runs, and its end is
 	 * told after that: by the pid, or by host->exited() with its exec_id.  A program that
@@ -584,7 +587,9 @@ struct crisp_ops {
 	int (*stats)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  -> data = JSON array of pids on the host. */
 	int (*pids)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  Pausing what is paused is 0, and so is resuming what runs. */
+	/* A.  Pausing what is paused is 0, and so is resuming what runs.  Where only the sandbox can
+	 * be paused as a whole, it is, and nothing else is asked of it until it is resumed; with
+	 * PID_IS_HOST a paused container can be killed and deleted by force. */
 	int (*pause)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	int (*resume)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  With CHECKPOINT.  restore is a create whose checkpoint_dir is given. */

@@ -3,7 +3,8 @@
 of its runtime, all in one run and in turn; and what crun's create gains by what crisp does for it.
 
 With crisp: a pod for each handler, in it N times CreateContainer, StartContainer, ExecSync of `true`,
-RemoveContainer.  Bare: create, start, exec and delete of the same bundle.  Medians and minima in ms.
+RemoveContainer.  Bare: create, start, exec and delete of the same bundle.  Medians and minima in ms, and the
+ratio of a row's whole to that of the bare command line (its create to the slowest, for what is gained).
 It prints numbers; the exit code says whether they could be measured.
 """
 import ctypes, fcntl, json, os, shutil, statistics, subprocess, sys, time
@@ -34,6 +35,12 @@ class Samples:
     def cell(self, who, what):
         got = self.of.get((who, what))
         return f"{statistics.median(got):8.1f} ({min(got):6.1f})" if got else "                 "
+
+
+    def ratio(self, who, base, what):
+        """Of medians, each against what was measured in the same rounds."""
+        a, b = self.of.get((who, what)), self.of.get((base, what))
+        return f"{statistics.median(a) / statistics.median(b):8.2f}" if a and b else ""
 
 
 def timed(samples, who, what, call):
@@ -145,11 +152,13 @@ def filter_of(bare):
 
 # -- --
 
-def table(title, rows, samples, columns):
+def table(title, rows, samples, columns, bases=None):
+    """bases: the row that a row is measured by, in the last column."""
     print(f"\n{title}\n")
-    print(f"{'':34}" + "".join(f"{c:>17}" for c in columns))
+    print(f"{'':34}" + "".join(f"{c:>17}" for c in columns) + ("   ratio" if bases else ""))
     for row in rows:
-        print(f"{row:34}" + "".join(samples.cell(row, c) for c in columns))
+        print(f"{row:34}" + "".join(samples.cell(row, c) for c in columns) +
+              (samples.ratio(row, bases[row], columns[-1]) if bases and row in bases else ""))
 
 
 def main():
@@ -193,9 +202,10 @@ def main():
             b.round(now)
         for b in gains:
             b.round(now, only_create=True)
-    table(f"A container, {ROUNDS} rounds in turn: median (minimum) in ms", [*handlers, *(b.name for b in bares)], samples, (*OPS, "all"))
+    table(f"A container, {ROUNDS} rounds in turn: median (minimum) in ms", [*handlers, *(b.name for b in bares)], samples, (*OPS, "all"),
+          {h: "crun bare" if h == "crun" else "runsc bare (a sandbox each)" if h == "gvisor" else "runc bare" for h in handlers})
     table("A pod, one each: ms", handlers, samples, ("pod",))
-    table("What crun's create takes", [b.name for b in gains], samples, ("create",))
+    table("What crun's create takes", [b.name for b in gains], samples, ("create",), {b.name: gains[0].name for b in gains})
     for pod in pods.values():
         node.down(pod)
     node.stop()

@@ -11,14 +11,24 @@ shim=$(tmp=/nonexistent && . t/bench/containerd.sh && containerd_build >&2 && ec
 . t/int/kit.sh
 make_rootfs "$dir/rootfs"
 
-keeps() {	# ENGINE OPTIONS
-	build/engine-check --rootfs "$dir/rootfs" --options "$2" "build/engines/$1.so" >"$dir/out" 2>&1 ||
-		{ grep -A 6 '^not ok' "$dir/out"; tail -n 3 "$dir/out"; return 1; }
-	grep -q '^ok .*its exit code is told: 42' "$dir/out" && tail -n 1 "$dir/out" | grep '^# [0-9]* passed, 0 failed$'
+keeps() {	# ENGINE OPTIONS KNOWN ARGS...: but for what KNOWN names, and that has to fail
+	engine=$1 options=$2 known=$3
+	shift 3
+	build/engine-check "$@" --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" "build/engines/$engine.so" >"$dir/out" 2>&1
+	grep -q '^ok .*its exit code is told: 42' "$dir/out" && tail -n 1 "$dir/out" | grep '^# [0-9]* passed, [0-9]* failed$' || return 1
+	grep '^not ok' "$dir/out" | grep -v "${known:-^$}" && { grep -A 6 '^not ok' "$dir/out"; return 1; }
+	[ -z "$known" ] || grep "^not ok.*$known" "$dir/out"
 }
 # All of a check's containers have one folder as their root, which runsc's own overlay would refuse.
-ok "gvisor" keeps gvisor "{\"path\":\"$runsc\",\"flags\":[\"--overlay2=none\"]}"
-ok "shimv2" keeps shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}"
-nothing_left() { ! pgrep -f "$dir" && ! grep "engine-check\.\|$dir" /proc/self/mountinfo; }
+# Ctrl-C on a container's own tty is lost in runsc, see docs/gvisor.md; on an exec's it is not.
+ok "gvisor" keeps gvisor "{\"path\":\"$runsc\",\"flags\":[\"--overlay2=none\"]}" \
+	"a container is interrupted by Ctrl-C on its tty" --many 20
+# Not many, cancels, faults, closed, sandbox and the host's death: see engine-check.t.
+for section in file instances nonsense life processes streams terminals newer; do
+	sections="$sections --only $section"
+done
+# shellcheck disable=SC2086 # a list
+ok "shimv2" keeps shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}" "" $sections
+nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
 ok "nothing is left" nothing_left
 finish

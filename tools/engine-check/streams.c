@@ -249,7 +249,8 @@ static void check_terminal(struct plug_handler *h, const struct io *io, const ch
 	}
 	io_write(io, "\003");
 	struct end *e = bench_end(id, exec_id, END_MS);
-	check(exited_with(e, 5), "it is its controlling tty: Ctrl-C ends it, with 5 (%s)", end_words(e));
+	if (!check(exited_with(e, 5), "%s is interrupted by Ctrl-C on its tty: it ends with 5 (%s)", who, end_words(e)))
+		return;
 	said = io_read(io, io->out, "interrupted\r\n", END_MS);
 	check(strstr(said, "interrupted\r\n"), "and its last words arrive (\"%.60s\")", said);
 }

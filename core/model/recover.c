@@ -3,7 +3,8 @@
  *
  *	load      records; one that can't be read or keeps killing the core (suspects.h) is set aside
  *	adopt     pidfds, pipes and namespaces, by their keys, from the keeper
- *	ask       the engines, what they still have: first of sandboxes, then of containers
+ *	ask       the engines, what they still have: first of sandboxes, then of containers (all at once,
+ *		  unless cores have died of it)
  *	unwind    operations under way: what makes is undone, what takes down is begun again; the
  *		  socket waits for the former alone
  *	sweep     pins, writable layers and kept fds that no record names
@@ -42,6 +43,8 @@ struct recovery {
 	unsigned left;			/* of this phase: what is under way, and one for ourselves */
 	int phase;
 	struct list pods, containers;	/* struct loaded */
+	struct list asks;		/* struct pending: engines to be asked, of this phase */
+	bool ask_one_by_one;
 	struct list gone;		/* struct pending: sandboxes that engines know no more */
 	struct list aside;		/* aside.c: the records that are set aside */
 	struct suspects *suspects;
@@ -53,11 +56,12 @@ struct pending {
 	struct container *c;
 	struct pod *pod;
 	bool starting;			/* c: the record says that a start was under way */
-	struct list link;		/* pod: in recovery.gone */
+	struct list link;		/* in recovery.asks, then, a pod, in recovery.gone */
 	const char *why;
 };
 
 static void one_over(struct recovery *r);
+static void ask_next(struct recovery *r);
 
 /* -- adopt -- */
 
@@ -193,22 +197,20 @@ static void handle_asked(void *data, int ret, const struct crisp_result *res, co
 		model_engine_exit(c->model, c->id, NULL, ret == 0 ? res->wait_status : -1,
 				  res->exited_at_ns ? res->exited_at_ns : clock_real_ns());
 	record_note_container(c);
+	if (pd->r->ask_one_by_one)
+		ask_next(pd->r);
 	one_over(pd->r);
 }
 
-static void ask_engine(struct recovery *r, struct container *c, bool starting)
+static void ask_engine(struct pending *pd)
 {
-	struct pending *pd = pool_new_struct(r->pool, struct pending);
-	pd->r = r;
-	pd->c = c;
-	pd->starting = starting;
-	r->left++;
+	struct container *c = pd->c;
 	struct buf state = { 0 };
 	struct err e = { 0 };
 	store_read(c->model->g.store, STORE_CONTAINER, c->id, "engine.state", &state, &e);
 	/* A pid would be answer enough, were it not for a start that may have been done or not. */
 	struct crisp_attach_args args = { .size = sizeof(args), .id = c->id, .sandbox_id = c->pod->id,
-					  .pid = starting ? 0 : c->pid, .state = state.data,
+					  .pid = pd->starting ? 0 : c->pid, .state = state.data,
 					  .state_len = (uint32_t)state.len };
 	plug_attach(c->pod->handler, &args, ENGINE_TIMEOUT_MS, handle_asked, pd);
 	buf_free(&state);
@@ -227,15 +229,14 @@ static void handle_sandbox_asked(void *data, int ret, const struct crisp_result 
 	}
 	if (ret == 0 && res->pidfd >= 0)
 		close(res->pidfd);
+	if (pd->r->ask_one_by_one)
+		ask_next(pd->r);
 	one_over(pd->r);
 }
 
-static void ask_engine_sandbox(struct recovery *r, struct pod *p)
+static void ask_engine_sandbox(struct pending *pd)
 {
-	struct pending *pd = pool_new_struct(r->pool, struct pending);
-	pd->r = r;
-	pd->pod = p;
-	r->left++;
+	struct pod *p = pd->pod;
 	struct buf state = { 0 };
 	struct err e = { 0 };
 	store_read(p->model->g.store, STORE_POD, p->id, "engine.state", &state, &e);
@@ -243,6 +244,38 @@ static void ask_engine_sandbox(struct recovery *r, struct pod *p)
 					  .state = state.data, .state_len = (uint32_t)state.len };
 	plug_sandbox_attach(p->handler, &args, ENGINE_TIMEOUT_MS, handle_sandbox_asked, pd);
 	buf_free(&state);
+}
+
+static void ask_later(struct recovery *r, struct pod *p, struct container *c, bool starting)
+{
+	struct pending *pd = pool_new_struct(r->pool, struct pending);
+	*pd = (struct pending){ .r = r, .pod = p, .c = c, .starting = starting };
+	list_append(&r->asks, &pd->link);
+	r->left++;
+}
+
+/* All that are left; or one, and the others follow when it has been answered for. */
+static void ask_next(struct recovery *r)
+{
+	struct list *at;
+	while ((at = list_pop(&r->asks))) {
+		struct pending *pd = container_of(at, struct pending, link);
+		if (r->ask_one_by_one)
+			suspects_begin(r->suspects, SUSPECT_ASK, pd->c ? pd->c->id : pd->pod->id);
+		(pd->c ? ask_engine : ask_engine_sandbox)(pd);
+		if (r->ask_one_by_one)
+			return;
+	}
+}
+
+static void ask_all(struct recovery *r)
+{
+	r->ask_one_by_one = suspects_one_by_one(r->suspects, SUSPECT_ASK);
+	if (r->ask_one_by_one)
+		log_warn("engines are asked for one thing at a time: cores have died of it");
+	else if (!list_empty(&r->asks))
+		suspects_begin(r->suspects, SUSPECT_ASK, NULL);
+	ask_next(r);
 }
 
 static struct op *take_up_container(struct container *c, const struct record_op *op, bool *makes)
@@ -447,7 +480,8 @@ static void ask_sandboxes(struct recovery *r)
 		r->left += pod_regain_ns(p, r->pool, handle_regained, r);
 	list_for_each(l, &r->pods, link)
 		if (l->pod->sandbox_made)
-			ask_engine_sandbox(r, l->pod);
+			ask_later(r, l->pod, NULL, false);
+	ask_all(r);
 }
 
 static void ask_containers(struct recovery *r)
@@ -456,13 +490,15 @@ static void ask_containers(struct recovery *r)
 	list_for_each(l, &r->containers, link) {
 		const char *op = l->op.op;
 		if (l->container->alive && (!op || strcmp(op, create_table.name)))
-			ask_engine(r, l->container, op && !strcmp(op, start_table.name));
+			ask_later(r, NULL, l->container, op && !strcmp(op, start_table.name));
 	}
+	ask_all(r);
 }
 
 static void bury_sandboxes(struct recovery *r)
 {
 	struct pending *pd;
+	suspects_over(r->suspects, SUSPECT_ASK);
 	list_for_each(pd, &r->gone, link)
 		model_sandbox_gone(r->m, pd->pod->id, pd->why);
 }
@@ -488,7 +524,7 @@ static void take_up(struct unwinding *u);
 
 static void unwinding_over(struct unwinding *u)
 {
-	suspects_unwound(u->suspects);
+	suspects_over(u->suspects, SUSPECT_UNWIND);
 	loop_destroy_later(u->loop, u->pool);
 }
 
@@ -507,7 +543,7 @@ static void take_up_one(struct unwinding *u, struct loaded *l)
 {
 	bool makes;
 	if (u->one_by_one)
-		suspects_unwinding(u->suspects, l->pod ? l->pod->id : l->container->id);
+		suspects_begin(u->suspects, SUSPECT_UNWIND, l->pod ? l->pod->id : l->container->id);
 	struct op *op = l->pod ? take_up_pod(l->pod, &l->op, &makes) : take_up_container(l->container, &l->op, &makes);
 	if (!op)
 		return;
@@ -544,14 +580,14 @@ static void unwind(struct recovery *r)
 	struct unwinding *u = pool_new_struct(pool, struct unwinding);
 	*u = (struct unwinding){ .r = r, .pool = pool, .loop = r->m->g.loop, .left = 1 };
 	u->suspects = suspects_read(pool, r->m->g.config->state);
-	u->one_by_one = suspects_one_by_one(u->suspects);
+	u->one_by_one = suspects_one_by_one(u->suspects, SUSPECT_UNWIND);
 	list_init(&u->todo);
 	collect(u, &r->containers);
 	collect(u, &r->pods);
 	if (u->one_by_one)
 		log_warn("operations are taken up one at a time: cores have died of it");
 	else if (!list_empty(&u->todo))
-		suspects_unwinding(u->suspects, NULL);
+		suspects_begin(u->suspects, SUSPECT_UNWIND, NULL);
 	take_up(u);
 	if (!--u->left)
 		unwinding_over(u);
@@ -594,7 +630,7 @@ static void handle_settled(void *data)
 	restore_order(r);
 	/* Not before: an exit of nobody's would be told to the keeper as known. */
 	keep_on_exit(r->m->g.keep, handle_keeper_exit, r->m);
-	suspects_loaded(r->suspects);
+	suspects_over(r->suspects, SUSPECT_LOAD);
 	one_over(r);
 }
 
@@ -605,6 +641,7 @@ void model_recover(struct model *m, void (*done)(void *data), void *data)
 	*r = (struct recovery){ .m = m, .pool = pool, .done = done, .data = data, .left = 1 };
 	list_init(&r->pods);
 	list_init(&r->containers);
+	list_init(&r->asks);
 	list_init(&r->gone);
 	list_init(&r->aside);
 	m->recovery = r;

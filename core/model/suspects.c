@@ -1,4 +1,4 @@
-/* One file for each of the two phases, "ID DEATHS": see the header. */
+/* One file for each phase, "ID DEATHS": see the header. */
 #include "core/model/suspects.h"
 
 #include <errno.h>
@@ -24,8 +24,16 @@ struct note {
 	int tries;
 };
 
+static const struct {
+	const char *file, *words;
+} phases[] = {
+	[SUSPECT_LOAD] = { "recovering", "while loading it" },
+	[SUSPECT_ASK] = { "asking", "while its engine was asked for it" },
+	[SUSPECT_UNWIND] = { "unwinding", "while an operation of it was taken up" },
+};
+
 struct suspects {
-	struct note load, unwind;
+	struct note notes[sizeof(phases) / sizeof(*phases)];
 };
 
 static void note_read(struct note *n, struct pool *p, const char *dir, const char *name)
@@ -56,38 +64,33 @@ static void note_write(const struct note *n, const char *id)
 struct suspects *suspects_read(struct pool *p, const char *state_dir)
 {
 	struct suspects *s = pool_new_struct(p, struct suspects);
-	note_read(&s->load, p, state_dir, "recovering");
-	note_read(&s->unwind, p, state_dir, "unwinding");
+	for (size_t i = 0; i < sizeof(phases) / sizeof(*phases); i++)
+		note_read(&s->notes[i], p, state_dir, phases[i].file);
 	return s;
 }
 
 int suspects_trust(struct suspects *s, const char *id, bool *legible, struct err *e)
 {
-	*legible = tries_of(&s->load, id) < TRIES_MAX;
-	if (!*legible)
-		return err_set(e, EBADMSG, "core after core has died while loading it");
-	if (tries_of(&s->unwind, id) >= TRIES_MAX)
-		return err_set(e, EBADMSG, "core after core has died while an operation of it was taken up");
-	note_write(&s->load, id);
+	*legible = tries_of(&s->notes[SUSPECT_LOAD], id) < TRIES_MAX;
+	for (size_t i = 0; i < sizeof(phases) / sizeof(*phases); i++)
+		if (tries_of(&s->notes[i], id) >= TRIES_MAX)
+			return err_set(e, EBADMSG, "core after core has died %s", phases[i].words);
+	note_write(&s->notes[SUSPECT_LOAD], id);
 	return 0;
 }
 
-void suspects_loaded(struct suspects *s)
+bool suspects_one_by_one(const struct suspects *s, enum suspect_phase phase)
 {
-	unlink(s->load.path);
+	const struct note *n = &s->notes[phase];
+	return n->id[0] && (strcmp(n->id, TOGETHER) || n->tries >= TRIES_TOGETHER_MAX);
 }
 
-bool suspects_one_by_one(const struct suspects *s)
+void suspects_begin(struct suspects *s, enum suspect_phase phase, const char *id)
 {
-	return s->unwind.id[0] && (strcmp(s->unwind.id, TOGETHER) || s->unwind.tries >= TRIES_TOGETHER_MAX);
+	note_write(&s->notes[phase], id ? id : TOGETHER);
 }
 
-void suspects_unwinding(struct suspects *s, const char *id)
+void suspects_over(struct suspects *s, enum suspect_phase phase)
 {
-	note_write(&s->unwind, id ? id : TOGETHER);
-}
-
-void suspects_unwound(struct suspects *s)
-{
-	unlink(s->unwind.path);
+	unlink(s->notes[phase].path);
 }

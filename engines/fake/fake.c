@@ -10,11 +10,12 @@
  *					with gVisor
  *			"tty"	the same with FIFOs for stdio and a terminal of the engine's own,
  *				as with a shim
- *	rules		[{op, id, skip, times, delay_ms, block_ms, errno, msg, refuse, hang, twice, lose}]
+ *	rules		[{op, id, skip, times, delay_ms, block_ms, errno, msg, refuse, hang, twice, lose, deadly}]
  *			Every rule that fits applies: id (of the container) may be missing, skip
  *			lets as many pass first, times wears it out.  refuse fails at once instead
  *			of by done(); hang answers to cancel alone; twice answers twice; lose says
- *			that it is done and does nothing; block_ms holds up the loop.
+ *			that it is done and does nothing; block_ms holds up the loop; deadly is a
+ *			file, and whoever asks for an id that it names is killed.
  *	delay_ms {OP: N}, fail {OP: TEXT}, hang [OP], twice [OP]	short forms
  *	exit_code, exit_after_ms	containers end by themselves
  *	mount		true: mount the rootfs that create is given, as a real engine needs it
@@ -25,6 +26,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,6 +207,8 @@ static struct act *act_new(struct crisp_instance *i, struct crisp_req *r, enum f
 static int act_start(struct act *a)
 {
 	const struct rule *r = &a->rule;
+	if (r->die)
+		raise(SIGKILL);
 	if (r->block_ms)
 		nanosleep(&(struct timespec){ r->block_ms / 1000,
 					       (long)(r->block_ms % 1000) * 1000000 },

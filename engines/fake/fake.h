@@ -31,7 +31,8 @@ struct rule {
 	unsigned skip, times;		/* leave as many alone, then as often; 0: for ever */
 	unsigned delay_ms, block_ms;
 	int code;			/* errno; 0: it works */
-	bool refuse, hang, twice, lose, spent;
+	bool refuse, hang, twice, lose, die, spent;
+	char deadly[100];		/* a file that names ids; "": none */
 	char msg[TEXT_MAX];
 };
 

@@ -91,6 +91,8 @@ static int read_rules(struct script *s, yajl_val list, char *msg, uint32_t cap)
 		r->hang = YAJL_IS_TRUE(get(v, "hang"));
 		r->twice = YAJL_IS_TRUE(get(v, "twice"));
 		r->lose = YAJL_IS_TRUE(get(v, "lose"));
+		const char *deadly = text(get(v, "deadly"));
+		snprintf(r->deadly, sizeof(r->deadly), "%s", deadly ? deadly : "");
 	}
 	return 0;
 }
@@ -175,6 +177,16 @@ int script_read(struct crisp_instance *i, const char *options, char *msg, uint32
 	return ret;
 }
 
+static bool names(const char *path, const char *id)
+{
+	char text[200] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	return n > 0 && strstr(text, id);
+}
+
 struct rule script_apply(struct script *s, enum fake_op op, const char *id)
 {
 	struct rule all = { .op = (int)op };
@@ -193,6 +205,7 @@ struct rule script_apply(struct script *s, enum fake_op op, const char *id)
 		all.hang |= r->hang;
 		all.twice |= r->twice;
 		all.lose |= r->lose;
+		all.die |= r->deadly[0] && id && names(r->deadly, id);
 		if (r->code && !all.code) {
 			all.code = r->code;
 			all.refuse = r->refuse;

@@ -6,7 +6,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import *
 
 begin()
-d = Daemon().start().load()
+deadly = f"{home}/deadly"	# names those that kill the core when their engine is asked for them
+d = Daemon(**{f"deadly-{a}": {"archetype": a, "rules": [{"op": op, "deadly": deadly} for op in ops]} for a, ops in (
+    ("cli", ["attach"]), ("sandbox", ["attach", "sandbox_attach"]))}).start().load()
 d.snapshot()
 
 
@@ -132,6 +134,25 @@ with_blamed("unwinding", ctrs[0])
 ok(aside() == [ctrs[0]] and not alive(pids[0]) and alive(pids[1]), "a container that cores have died over is set aside alone")
 forget("none")
 d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
+
+# One that kills each core that asks its engine for it: at last it is asked for alone, then set aside.
+for handler, whole in ("deadly-cli", False), ("deadly-sandbox", False), ("deadly-sandbox", True):
+    name = f"{handler}-{'pod' if whole else 'ctr'}"
+    pod, ctrs, pids = running(handler, name)
+    core = d.core()
+    with open(deadly, "w") as f:
+        f.write(pod if whole else ctrs[0])
+    os.kill(core, signal.SIGKILL)
+    until(lambda: not alive(core), "the core to die")
+    until(lambda: aside() and d.answers(), "a core that answers", 60)
+    ok(aside() == (sorted([pod, *ctrs]) if whole else [ctrs[0]]), f"{name}: set aside", (aside(), pod, ctrs))
+    ok(whole or (set(d.ctrs()) & set(ctrs) == set(ctrs[1:]) and d.ctr(ctrs[1])["state"] == "CONTAINER_RUNNING"),
+       f"{name}: what is beside it runs on")
+    ok(not os.path.exists(f"{d.state}/asking"), f"{name}: and nobody is under suspicion any more")
+    os.unlink(deadly)
+    forget(name if whole else "none")
+    if not whole:
+        d.call("RemovePodSandbox", {"pod_sandbox_id": pod})
 
 ok([d.ctr(c)["pid"] for c in stay_ctrs] == stay_pids and all(map(alive, stay_pids)), "the others are as they were")
 d.call("RemovePodSandbox", {"pod_sandbox_id": stay})

@@ -11,7 +11,9 @@
  *	handler		a configured name -> (plugin, options).  Each gets an instance of its own,
  *			so a plugin has no global state.
  *	sandbox		a pod.  Engines that run a pod in one guest make it in sandbox_create.
- *	container	what runs config.json; `id` everywhere.  Ids are [a-zA-Z0-9_.-]{1,255}.
+ *	container	what runs config.json; `id` everywhere.  Ids are [a-zA-Z0-9_.-]{1,255}, and
+ *			neither "." nor "..": who makes a path or a word of a command line of one
+ *			sees to that as well, since some runtimes delete "/" when told to.
  *	exec		a further process in a container, named by (id, exec_id).
  *
  * THE RULES
@@ -553,9 +555,9 @@ struct crisp_ops {
 		     const struct crisp_start_args *a);
 	/* A.  Send signo to the container's first process, to that of exec_id, or with ALL to every
 	 * process of the container.  One that is created and not started can be killed.  -ESRCH
-	 * when it has ended (0 from engines that can't tell), -ENOENT when there is none, -ENOSYS
-	 * for an exec_id where the host has its pid.  NULL with PID_IS_HOST: the host signals the
-	 * pid by itself. */
+	 * when it has ended (0 from engines that can't tell), -ENOENT when there is none, -EINVAL
+	 * for a number that is no signal, -ENOSYS for an exec_id where the host has its pid.  NULL
+	 * with PID_IS_HOST: the host signals the pid by itself. */
 	int (*kill)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_kill_args *a);
 	/* A.  Remove what has ended; what runs is -EBUSY (or -EIO in the engine's words), with FORCE
 	 * it is killed and removed.  -ENOENT when there is none (with FORCE an engine may say 0).
@@ -564,8 +566,9 @@ struct crisp_ops {
 	 * host's death) processes may be left in cgroup_path: those the host ends by itself.  Named
 	 * so because C++ has taken the word. */
 	int (*del)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  Run a further process -> pid, exit_source.  done() comes when it runs, and its end is
-	 * told after that: by the pid, or by host->exited() with its exec_id.  A program that
+	/* A.  Run a further process in a container that runs (-EBUSY, -ESRCH or -ENOENT in another),
+	 * under an exec_id that is new there -> pid, exit_source.  done() comes when it runs, and its
+	 * end is told after that: by the pid, or by host->exited() with its exec_id.  A program that
 	 * can't be executed is -EINVAL or -EIO with words, and never an exit. */
 	int (*exec)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_exec_args *a);
 	/* A.  Forget an exec that has ended.  NULL: nothing to forget. */
@@ -585,7 +588,8 @@ struct crisp_ops {
 		      const struct crisp_update_args *a);
 	/* A.  -> data = OCI-style stats JSON.  NULL with STATS_HOST_CGROUP. */
 	int (*stats)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
-	/* A.  -> data = JSON array of pids on the host. */
+	/* A.  -> data = JSON array of the pids, on the host, of all processes of the container; []
+	 * where they have none there. */
 	int (*pids)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  Pausing what is paused is 0, and so is resuming what runs.  Where only the sandbox can
 	 * be paused as a whole, it is, and nothing else is asked of it until it is resumed; with

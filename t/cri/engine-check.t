@@ -15,12 +15,13 @@ keeps() {
 }
 ok "crun" keeps crun '{}'
 ok "runc" keeps runc '{}'
-# A shim makes its containers one after the other, and hangs over an exec that is cancelled.
-for section in file instances nonsense life processes streams terminals newer; do
+# The shim loses one of 50 execs at once, and hangs over one that is cancelled; a sandbox whose shim dies as it
+# starts leaves its first process.
+for section in file instances nonsense life processes streams terminals many closed sandbox newer death recovery; do
 	sections="$sections --only $section"
 done
 # shellcheck disable=SC2086 # a list
-ok "shimv2" keeps shimv2 '{}' $sections
+ok "shimv2" keeps shimv2 '{}' --many 20 $sections
 for archetype in cli serial sandbox tty; do
 	ok "fake, archetype $archetype" keeps fake "{\"archetype\":\"$archetype\"}"
 done

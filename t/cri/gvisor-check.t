@@ -23,12 +23,12 @@ keeps() {	# ENGINE OPTIONS KNOWN ARGS...: but for what KNOWN names, and that has
 # Ctrl-C on a container's own tty is lost in runsc, see docs/gvisor.md; on an exec's it is not.
 ok "gvisor" keeps gvisor "{\"path\":\"$runsc\",\"flags\":[\"--overlay2=none\"]}" \
 	"a container is interrupted by Ctrl-C on its tty" --many 20
-# Not many, cancels, faults, closed, sandbox and the host's death: see engine-check.t.
-for section in file instances nonsense life processes streams terminals newer; do
+# Without cancels and faults: see engine-check.t.
+for section in file instances nonsense life processes streams terminals many closed sandbox newer death recovery; do
 	sections="$sections --only $section"
 done
 # shellcheck disable=SC2086 # a list
-ok "shimv2" keeps shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}" "" $sections
+ok "shimv2" keeps shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}" "" --many 20 $sections
 nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
 ok "nothing is left" nothing_left
 finish

@@ -58,28 +58,29 @@ static void exec_storm(struct plug_handler *h, const struct pod *p)
 	static struct exec x[EXECS];
 	static struct answer a[EXECS];
 	struct ctr c;
+	const unsigned n = opt.many < EXECS ? opt.many : EXECS;
 	unsigned good = 0, said = 0, ended = 0;
 	struct answer bad = { 0 };
 	if (!plug_has(h, PLUG_OP_EXEC) || !ctr_run(h, &c, p, "storm", LOOP))
 		return;
-	for (unsigned i = 0; i < EXECS; i++)
+	for (unsigned i = 0; i < n; i++)
 		exec_lay(h, &x[i], &c, pool_printf(bench.pool, "x%u", i),
 			 &(struct shape){ .sh = pool_printf(bench.pool, "echo I am %u; exit %u", i, i) });
-	for (unsigned i = 0; i < EXECS; i++)
+	for (unsigned i = 0; i < n; i++)
 		exec_begin(h, &x[i], crowd_ms(), &a[i]);
-	for (unsigned i = 0; i < EXECS; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		good += bench_await(&a[i]);
 		bad = a[i].ret < 0 ? a[i] : bad;
 		io_given(&x[i].io);
 	}
-	check(good == EXECS, "%d execs at once all work (%u did%s)", EXECS, good, colon(&bad));
-	for (unsigned i = 0; i < EXECS; i++) {
+	check(good == n, "%u execs at once all work (%u did%s)", n, good, colon(&bad));
+	for (unsigned i = 0; i < n; i++) {
 		const char *want = pool_printf(bench.pool, "I am %u\n", i);
 		said += a[i].ret == 0 && !strcmp(io_read(&x[i].io, x[i].io.out, want, END_MS), want);
 		ended += a[i].ret == 0 && exited_with(bench_end("storm", x[i].exec_id, END_MS), (int)i);
 		exec_close(h, &x[i]);
 	}
-	check(said == EXECS && ended == EXECS, "each says its own words (%u did) and ends with its own code (%u did)", said,
+	check(said == n && ended == n, "each says its own words (%u did) and ends with its own code (%u did)", said,
 	      ended);
 	delete_all(h, &c);
 }

@@ -35,7 +35,7 @@ static const char usage[] =
 	"                    the size of terminals is looked at too\n"
 	"  --bundle DIR      the same, as DIR/rootfs\n"
 	"  --only SECTION    this one alone (and what it needs); may be repeated\n"
-	"  --many N          creates at once in section many (default: 200)\n"
+	"  --many N          creates at once in section many (default: 200), and execs, but at most 50\n"
 	"  --cgroup PATH     parent of the containers' cgroups (default: /engine-check-PID)\n"
 	"  --libexec DIR     where crisp's programs lie\n"
 	"  --home DIR        where to work (default: below /run)\n"

@@ -11,7 +11,7 @@ helper="{\"helper\":\"$build/t/int/jail-run\"}"
 names() {
 	options=$helper plugin=$build/t/int/broken/$1.so
 	case $1 in {*) options=$1 plugin=$build/engines/fake.so ;; esac	# a script for the fake engine
-	"$build/engine-check" --many 12 --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" >"$dir/out" 2>&1
+	( cd "$dir" && exec "$build/engine-check" --many 12 --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" ) >"$dir/out" 2>&1
 	[ $? = 1 ] || { echo "its exit code is not 1"; tail -n 3 "$dir/out"; return 1; }
 	grep -A 1 '^not ok' "$dir/out" | grep -q "$3" || { grep -A 2 '^not ok' "$dir/out"; return 1; }
 }
@@ -51,6 +51,8 @@ ok "a wrong major" names major file "is of version 2.0, wanted is 1"
 ok "no completion" names never life "each accepted operation is completed exactly once"
 ok "with the operation" grep -q "^# start was accepted and never completed" "$dir/out"
 ok "what such a plugin imports" names threads file "imports nothing that a plugin must not call: .*pthread_create"
+ok "a folder beside its own" names strays instances "Read-only file system"
+ok "which it can't make" [ ! -e "$dir/strayed" ]
 wrong_use() { "$build/engine-check" "$@" >"$dir/out" 2>&1; [ $? = 2 ]; }
 ok "no plugin is a wrong use" wrong_use
 ok "and so is one that is none" wrong_use /etc/passwd

@@ -3,6 +3,7 @@
  * Inside engine-check.
  *
  *	main.c		the command line; runs each section in a process of its own, counts what they say
+ *	fence.c		keeps the machine from harm
  *	report.c	what a section says
  *	file.c		the plugin's file and its tables, without running anything of it
  *	spy.c		stands between the core and the plugin, and sees which rule is broken
@@ -43,6 +44,14 @@ struct options {
 	unsigned many;			/* creates at once */
 };
 extern struct options opt;
+
+/* -- fence.c -- */
+
+/* From here on, this process and its children can write to nothing of the host but the kernel's own file
+ * systems, /run, opt.home and opt.rootfs. */
+int fence(struct err *e);
+/* Back among the host's mounts, when nothing of the plugin runs any more. */
+int unfence(struct err *e);
 
 /* -- report.c -- */
 

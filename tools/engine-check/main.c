@@ -402,6 +402,9 @@ int main(int argc, char **argv)
 		ret = make_home();
 	if (ret)
 		return ret;
+	struct err e = { 0 };
+	if (fence(&e) < 0)
+		return fail("%s", err_text(&e));
 	prctl(PR_SET_CHILD_SUBREAPER, 1);	/* as the keeper, between two hosts */
 	printf("# %s\n", opt.plugin);
 	if (!opt.rootfs)
@@ -411,10 +414,9 @@ int main(int argc, char **argv)
 			continue;
 		start_section(&sections[i]);
 	}
-	struct err e = { 0 };
 	kill_leftovers();
 	left_clean_up();
-	if (file_remove_tree(AT_FDCWD, opt.home, &e) < 0)
+	if (unfence(&e) < 0 || file_remove_tree(AT_FDCWD, opt.home, &e) < 0)
 		printf("# %s\n", err_text(&e));
 	printf("1..%u\n# %u passed, %u failed\n", run.n, run.n - run.failed, run.failed);
 	return run.failed ? 1 : 0;

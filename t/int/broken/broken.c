@@ -19,7 +19,7 @@ static const struct crisp_engine *jail_engine(void);
 	X(FORKS, forks) X(PRINTS, prints) X(MASKS, masks) X(LATE, late) X(SIZE, size)              \
 	X(SHORT, short) X(READS_ON, reads_on) X(MAJOR, major) X(REFUSES, refuses)                  \
 	X(DEAF, deaf) X(MIXES, mixes) X(LEAKS_LATER, leaks_later) X(CROWDED, crowded)              \
-	X(BELIEVES, believes)
+	X(BELIEVES, believes) X(STRAYS, strays)
 
 #define KIND(name, text) name,
 enum kind { KINDS(KIND) N_KINDS };
@@ -55,6 +55,8 @@ static int broken_open(const struct crisp_host *host, const char *options, struc
 	if (kind == MASKS)
 		umask(0);
 	if (kind == LEAKS && open("/dev/null", O_RDONLY) < 0)
+		return -errno;
+	if (kind == STRAYS && mkdir("strayed", 0700) < 0)
 		return -errno;
 	return jail_open(host, options, out, msg, cap);
 }

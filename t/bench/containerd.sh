@@ -20,7 +20,7 @@ containerd_build() {
 			nice -n 10 go build -o "$containerd_bin.new/" -tags no_grpc $module/containerd-shim-runc-v2 &&
 			nice -n 10 go build -o "$containerd_bin.new/" $module/ctr
 	) || return 1
-	mv "$containerd_bin.new" "$containerd_bin"
+	rm -rf "$containerd_bin" && mv "$containerd_bin.new" "$containerd_bin"
 }
 
 containerd_config() {

@@ -5,13 +5,15 @@ cd "$(dirname "$0")/../.." || exit 1
 . t/int/kit.sh
 build=$PWD/build
 make_rootfs "$dir/rootfs"
+outside=$(mktemp -d "$PWD/build/outside.XXXX")	# of what a plugin may write to
+trap 'rm -rf "$dir" "$outside"' EXIT
 helper="{\"helper\":\"$build/t/int/jail-run\"}"
 
 # names PLUGIN SECTION WORDS: what isn't ok has these words, or the line after it
 names() {
 	options=$helper plugin=$build/t/int/broken/$1.so
 	case $1 in {*) options=$1 plugin=$build/engines/fake.so ;; esac	# a script for the fake engine
-	( cd "$dir" && exec "$build/engine-check" --many 12 --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" ) >"$dir/out" 2>&1
+	( cd "$outside" && exec "$build/engine-check" --many 12 --home "$dir/home" --rootfs "$dir/rootfs" --options "$options" --only "$2" "$plugin" ) >"$dir/out" 2>&1
 	[ $? = 1 ] || { echo "its exit code is not 1"; tail -n 3 "$dir/out"; return 1; }
 	grep -A 1 '^not ok' "$dir/out" | grep -q "$3" || { grep -A 2 '^not ok' "$dir/out"; return 1; }
 }
@@ -52,7 +54,7 @@ ok "no completion" names never life "each accepted operation is completed exactl
 ok "with the operation" grep -q "^# start was accepted and never completed" "$dir/out"
 ok "what such a plugin imports" names threads file "imports nothing that a plugin must not call: .*pthread_create"
 ok "a folder beside its own" names strays instances "Read-only file system"
-ok "which it can't make" [ ! -e "$dir/strayed" ]
+ok "which it can't make" [ ! -e "$outside/strayed" ]
 wrong_use() { "$build/engine-check" "$@" >"$dir/out" 2>&1; [ $? = 2 ]; }
 ok "no plugin is a wrong use" wrong_use
 ok "and so is one that is none" wrong_use /etc/passwd

@@ -48,7 +48,7 @@ extern struct options opt;
 /* -- fence.c -- */
 
 /* From here on, this process and its children can write to nothing of the host but the kernel's own file
- * systems, /run, opt.home and opt.rootfs. */
+ * systems, /run, /tmp, opt.home and opt.rootfs. */
 int fence(struct err *e);
 /* Back among the host's mounts, when nothing of the plugin runs any more. */
 int unfence(struct err *e);

@@ -31,8 +31,8 @@ static int host = -1;	/* its mount namespace */
 
 int fence(struct err *e)
 {
-	/* Shims listen below /run; everything else is the kernel's, or this run's. */
-	const char *const kept[] = { "/proc", "/sys", "/dev", "/run", opt.home, opt.rootfs };
+	/* Shims listen below /run, and runc writes to /tmp; else it is the kernel's, or this run's. */
+	const char *const kept[] = { "/proc", "/sys", "/dev", "/run", "/tmp", opt.home, opt.rootfs };
 	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
 	host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (host < 0 || unshare(CLONE_NEWNS) < 0)

@@ -40,9 +40,7 @@
 #include <asm/errno.h>
 #include <asm/poll.h>
 #include <asm/signal.h>
-#include <asm/stat.h>
 #include <linux/fcntl.h>
-#include <linux/inotify.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
 #include <linux/signalfd.h>
@@ -50,8 +48,10 @@
 #include <stdbool.h>
 
 #include "core/keep/wire.h"
+#include "core/keeper/gone.h"
 #include "core/keeper/kept.h"
 #include "core/keeper/talk.h"
+#include "core/keeper/wanted.h"
 
 enum {
 	DEATHS_IN_A_ROW = 3,
@@ -82,16 +82,12 @@ static struct {
 
 static struct {
 	int signals;		/* signalfd */
-	int gone;		/* inotify: tells at rest that the state goes; -1: none */
 	bool ending;		/* we were told to end */
 	long deaths[DEATHS_IN_A_ROW];	/* when, the oldest first */
 	long start_at;		/* no core before this, ms; 0: none is due */
 	char *path, **args, **envp;
 	struct rlimit64 nofile;	/* as it was, for the core */
-} self = { .gone = -1 };
-
-static char wanted[KEEP_ARGS_BYTES];	/* what a front wants: struct keep_args and strings */
-static char *wanted_args[KEEP_ARGS_MAX + 6], *wanted_env[KEEP_ENV_MAX + 1];
+} self;
 
 static long now_ms(void)
 {
@@ -257,33 +253,10 @@ static void close_inherited(void)
 
 /* -- at rest -- */
 
-/* Has the state been removed?  Then nobody will ever come. */
-static bool state_is_gone(void)
+/* Then nobody will ever come. */
+static void leave_if_gone(void)
 {
-	struct stat st;
-	int fd = kept_fd(KEEP_KEY_LOCK);
-	return fd >= 0 && bare(fstat, fd, &st) == 0 && st.st_nlink == 0;
-}
-
-/* The event says that the lock file's inode has changed, e.g. in its number of links. */
-static void watch_state(void)
-{
-	char path[32];
-	int fd = kept_fd(KEEP_KEY_LOCK);
-	if (fd < 0 || self.gone >= 0)
-		return;
-	self.gone = (int)bare(inotify_init1, O_CLOEXEC | O_NONBLOCK);
-	*put_number(put_text(path, "/proc/self/fd/"), fd) = 0;
-	bare(inotify_add_watch, self.gone, path, IN_ATTRIB);
-	if (state_is_gone())
-		bare_exit(0);
-}
-
-static void handle_state_changed(void)
-{
-	char events[512];
-	bare(read, self.gone, events, sizeof(events));
-	if (state_is_gone())
+	if (gone_is_so())
 		bare_exit(0);
 }
 
@@ -323,7 +296,8 @@ static void rest(int code)
 		close_front();
 	}
 	kept_drop(KEEP_KEY_READY);
-	watch_state();
+	gone_watch();
+	leave_if_gone();
 }
 
 static void quit(int code)
@@ -376,39 +350,11 @@ static void take_front_fd(const struct keep_msg *m, int fd)
 	}
 }
 
-static char *next_string(char **at, const char *end)
-{
-	char *s = *at;
-	while (*at < end && **at)
-		(*at)++;
-	return *at < end ? (*at)++, s : NULL;
-}
-
-/* Its args begin after the options of ours, which `at` leaves room for. */
-static bool read_wanted(int at)
-{
-	struct keep_args *a = (void *)wanted;
-	long n = bare(pread64, front.fd[FRONT_ARGS], wanted, sizeof(wanted), 0);
-	if (n < (long)sizeof(*a) || a->n_args < 2 || a->n_args > KEEP_ARGS_MAX ||
-	    a->n_env > KEEP_ENV_MAX)
-		return false;
-	char *pos = wanted + sizeof(*a), *end = wanted + n;
-	wanted_args[0] = next_string(&pos, end);
-	for (uint32_t i = 1; i < a->n_args; i++)
-		wanted_args[at++] = next_string(&pos, end);
-	wanted_args[at] = NULL;
-	bool good = wanted_args[at - 1];
-	for (uint32_t i = 0; i < a->n_env; i++)
-		good = good && (wanted_env[i] = next_string(&pos, end));
-	wanted_env[a->n_env] = NULL;
-	return good;
-}
-
 /* Be what the front has asked for.  Returns only on failure. */
 static void become(void)
 {
 	char table[12], sock[12];
-	if (!read_wanted(5)) {
+	if (!wanted_read(front.fd[FRONT_ARGS], 5)) {
 		say("what a new crispd wants can't be read", "keeper", (int)bare(getpid));
 		return;
 	}
@@ -650,7 +596,7 @@ static void wait_and_handle(void)
 			      .events = (short)(POLLIN | (have_news() ? POLLOUT : 0)) },
 		[ON_LISTENER] = { .fd = kept_fd(KEEP_KEY_HOLDER), .events = POLLIN },
 		[ON_FRONT] = { .fd = front.sock, .events = POLLIN },
-		[ON_GONE] = { .fd = at_rest ? self.gone : -1, .events = POLLIN },
+		[ON_GONE] = { .fd = at_rest ? gone_fd() : -1, .events = POLLIN },
 	};
 	wait_for(fds);
 	if (fds[ON_CORE].revents && !listen_to_core())
@@ -661,8 +607,10 @@ static void wait_and_handle(void)
 		listen_to_front();
 	if (fds[ON_LISTENER].revents && fds[ON_LISTENER].fd == kept_fd(KEEP_KEY_HOLDER))
 		accept_front(fds[ON_LISTENER].fd);
-	if (fds[ON_GONE].revents)
-		handle_state_changed();
+	if (fds[ON_GONE].revents) {
+		gone_take_news();
+		leave_if_gone();
+	}
 	if (core.sock >= 0 && have_news())
 		tell_news();
 	if (self.start_at && now_ms() >= self.start_at)

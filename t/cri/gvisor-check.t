@@ -23,12 +23,14 @@ keeps() {	# ENGINE OPTIONS KNOWN ARGS...: but for what KNOWN names, and that has
 # Ctrl-C on a container's own tty is lost in runsc, see docs/gvisor.md; on an exec's it is not.
 ok "gvisor" keeps gvisor "{\"path\":\"$runsc\",\"flags\":[\"--overlay2=none\"]}" \
 	"a container is interrupted by Ctrl-C on its tty" --many 20
-# Without cancels and faults: see engine-check.t.
+# Without cancels and faults, and with a record that may stay: see engine-check.t.  The shim of today takes a bundle
+# that is not given for its own folder, and doesn't tell the end of an exec whose output nobody has read.
+today='create with bundle  fails\|and that of an exec in it\|no file of a container is left in the state directory: .*/root/crisp/'
 for section in file instances nonsense life processes streams terminals many closed sandbox newer death recovery; do
 	sections="$sections --only $section"
 done
 # shellcheck disable=SC2086 # a list
-ok "shimv2" keeps shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}" "" --many 20 $sections
+ok "shimv2" keeps shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}" "$today" --many 20 $sections
 nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
 ok "nothing is left" nothing_left
 finish

@@ -607,8 +607,9 @@ struct crisp_ops {
 	 * NULL: the host goes by its record of the pid. */
 	int (*attach)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_attach_args *a);
-	/* A.  Connect to a TCP port inside the sandbox -> fd.  NULL: the host dials in the
-	 * netns. */
+	/* A.  Connect to a TCP port on the sandbox's own loopback -> fd.  Asked when nobody answers in
+	 * the netns, nor with SANDBOX_OWN at the pod's addresses.  The host passes no half close to it.
+	 * -ENOSYS: there is no way after all. */
 	int (*port_forward)(struct crisp_instance *i, struct crisp_req *r,
 			    const struct crisp_port_args *a);
 	/* S.  Give up an accepted operation: done() follows within 5 s, with -ECANCELED or with the

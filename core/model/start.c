@@ -38,7 +38,8 @@ static int engine_start(struct op *op)
 	};
 	struct crisp_start_args args = { .size = sizeof(args), .id = c->id };
 	if (plug_can(c->pod->handler, CRISP_CAP_START_STDIO)) {
-		int ret = stdio_fill(op->pool, &stdio, &op->err);
+		/* A terminal came with create. */
+		int ret = c->config->tty ? 0 : stdio_fill(op->pool, &stdio, &op->err);
 		if (ret < 0)
 			return ret;
 		args.stdio = &stdio;

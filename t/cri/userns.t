@@ -123,8 +123,7 @@ for engine in "crun", "runc":
     tty = node.started(tuned, "tty", "sh", "-c", "echo hello; exec sleep 100000", namespaces=spaces(FIRST), tty=True, stdin=True)
     said = sh(tty, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax /proc/sys/net/ipv4/conf/eth0/forwarding")
     ok(said.split() == ["1", "654321", "0"], f"{engine}: sysctls", said)
-    with open(f"{node.logs}/tuned-{engine}/tty.log") as f:
-        ok("stdout F hello" in (text := f.read()), f"{engine}: a terminal", text)
+    ok("hello" in (text := node.log_of(tty)), f"{engine}: a terminal", text)
     node.down(tuned)
 
     # What is said no to.

@@ -10,7 +10,7 @@ packages="systemd systemd-sysv dbus udev kmod linux-image-cloud-amd64 apparmor s
 	libev4 libyajl2 libyaml-0-2 libcap-ng0 libnghttp2-14 libprotobuf-c1 libcurl4 libisal2 libmnl0
 	libnftables1 libzstd1 zlib1g libssl3 libseccomp2 libwslay1
 	iproute2 nftables iptables conntrack ethtool socat containernetworking-plugins
-	$(sed -n '/^test golang/d; s/^\(quickstart\|test\) //p' "$here/../../tools/packages" | tr '\n' ' ')"	# Go's programs come from the host
+	$(sed -n '/^test golang/d; s/^\(quickstart\|test\) \([^ ]*\).*/\2/p' "$here/../../tools/packages" | tr '\n' ' ')"	# Go's programs come from the host
 
 key=$({ cat "$0" && echo "$packages"; } | sha256sum | cut -c1-12)
 image=${XDG_CACHE_HOME:-$HOME/.cache}/crisp-test/vm-$suite-$key

@@ -231,7 +231,7 @@ static void handle_ended(void *data, struct spawn_result *sr)
 	if (j->plan.pid_file)
 		read_pid_file(j, &r);
 	if (!j->plan.out_max)
-		sr->named = r.pid;
+		sr->named = r.pid ? r.pid : SPAWN_NAMED_NOBODY;
 	job_end(j, &r);
 }
 

@@ -253,7 +253,7 @@ static void handle_finish(struct loop_defer *d)
 	release_slot(sp);
 	pool_res_drop(&sp->res);
 	sp->cb(sp->data, &sp->result);
-	if (sp->plan.names_child)
+	if (sp->plan.names_child && sp->result.named != SPAWN_NAMED_NOBODY)
 		note_named(sp->spawner, sp->result.named);
 	destroy(sp);
 }

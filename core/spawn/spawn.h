@@ -66,13 +66,16 @@ struct spawn_plan {
 };
 #define SPAWN_PLAN_INIT { .exe_fd = -1, .oom_score_adj = -1001 }
 
+enum { SPAWN_NAMED_NOBODY = -1 };
+
 struct spawn_result {
 	int wait_status;	/* as of waitpid(2), when ran */
 	bool ran;		/* false: it could not be started, see err */
 	bool timed_out;
 	bool cancelled;
 	struct buf out, err_out;	/* captured; valid during the callback */
-	pid_t named;		/* with names_child the callback may say: of no other pid was told than this */
+	pid_t named;		/* with names_child the callback may say: of no other pid was told than this,
+				   or of none */
 	struct err err;		/* set when !ran, timed_out or cancelled */
 };
 

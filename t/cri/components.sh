@@ -22,6 +22,17 @@ critools() {
 	) >"$cache/critools.log" 2>&1 || { tail -n 5 "$cache/critools.log" >&2; return 1; }
 }
 
+# sources_of_sources DIR: where apt finds packages, it shall find their sources.
+sources_of_sources() {
+	for list in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+		[ -f "$list" ] || continue
+		case $list in
+		*.sources) sed 's/^Types: deb$/Types: deb-src/' "$list" ;;
+		*.list) sed -n 's/^deb /deb-src /p' "$list" ;;
+		esac >"$1/${list##*/}"
+	done
+}
+
 # source_busybox: a static busybox whose shell looks its commands up in PATH, as the images of the
 # Kubernetes tests have it; Debian's own prefers its applets.  Puts the program in $busybox.
 source_busybox() {
@@ -29,9 +40,8 @@ source_busybox() {
 	[ ! -e "$busybox" ] || return 0
 	dir=$(mktemp -d)
 	(
-		cd "$dir" && mkdir lists &&
-		sed 's/^Types: deb$/Types: deb-src/' /etc/apt/sources.list.d/debian.sources > src.sources &&
-		set -- -o Dir::Etc::SourceList="$dir/src.sources" -o Dir::Etc::SourceParts=/dev/null \
+		cd "$dir" && mkdir lists parts && sources_of_sources parts &&
+		set -- -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$dir/parts" \
 			-o Dir::State::Lists="$dir/lists" &&
 		apt-get -q "$@" update && apt-get -q "$@" source --download-only busybox &&
 		dpkg-source --no-check -x busybox_*.dsc tree && cd tree &&

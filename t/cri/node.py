@@ -238,7 +238,7 @@ class Node:
         """One for each thread; it connects anew when a core has died."""
         if not getattr(self.here, "channel", None):
             self.here.channel = grpc.insecure_channel(f"unix:{self.socket}", options=[
-                ("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)])
         return self.here.channel
 

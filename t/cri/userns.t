@@ -183,7 +183,11 @@ for engine in "crun", "runc":
             pass
         if node.core(core) == core:
             lost.append(f"{table}/{step}: the core was not killed")
-        pod = keep or node.run(f"killed-{engine}", engine, namespaces=shared)
+        try:
+            pod = keep or node.run(f"killed-{engine}", engine, namespaces=shared)
+        except grpc.RpcError as e:
+            lost.append(f"{table}/{step}: {e.details()}\n{node.last_words()}")
+            break
         ctr = node.started(pod, "again", "sleep", "100000", namespaces=shared, mounts=[volume("/v", mapped, FIRST)])
         if ids_of(node.pid(ctr)) != (FIRST, FIRST) or sh(ctr, "cat /v/of-root") != "root's":
             lost.append(f"{table}/{step}: {ids_of(node.pid(ctr))} {sh(ctr, 'ls -ln /v')}")

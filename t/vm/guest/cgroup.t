@@ -129,7 +129,8 @@ at = cgroup_of(node.pid(ctr))
 until(lambda: len(read(at, "cgroup.procs").split()) == 3, "three processes")
 pids = [int(p) for p in read(at, "cgroup.procs").split()]
 node.call("StopContainer", container_id=ctr, timeout=0)
-ok(not any(alive(p) for p in pids), "nobody outlives a container on the host's pids")
+ok(until(lambda: not any(alive(p) for p in pids), "the end of all of them", 5),
+   "nobody outlives a container on the host's pids")
 node.down(pod)
 
 # -- a core dies --

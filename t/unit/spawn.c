@@ -423,7 +423,7 @@ static void test_strangers(void)
 	ok(kill(pid, 0) < 0 && errno == ESRCH, "and is reaped though nobody watches it");
 
 	char script[80];
-	start(root, captured(), "setsid sh -c 'sleep 100' >/dev/null 2>&1 </dev/null & echo $!", &s);
+	start(root, captured(), "setsid sleep 100 >/dev/null 2>&1 </dev/null & echo $!", &s);
 	run();
 	pid = atoi(s.out);
 	snprintf(script, sizeof(script), "kill -9 %d; while kill -0 %d; do sleep 0.05; done", pid, pid);
@@ -442,7 +442,7 @@ static void test_strangers(void)
 static bool reaped_beside(pid_t who, int programs)
 {
 	struct seen s, n;
-	start(root, captured(), "setsid sh -c 'sleep 100' >/dev/null 2>&1 </dev/null & echo $!", &s);
+	start(root, captured(), "setsid sleep 100 >/dev/null 2>&1 </dev/null & echo $!", &s);
 	run();
 	pid_t pid = atoi(s.out);
 	struct spawn_plan namer = captured();

@@ -53,8 +53,8 @@ with open(PROFILE, "w") as f:
     json.dump({"defaultAction": "SCMP_ACT_ALLOW"}, f)
 e, given = made("e", LOCAL)
 ok(not given and may_mkdir(e), "a profile that has changed is another one", given)
-broken = node.refused("CreateContainer", **node.create_request(pod, "f", "/no/such", security=DEFAULT))
-ok("/no/such" in broken[1], "one that can't be made")
+broken = node.call("CreateContainer", **node.create_request(pod, "f", "/no/such", security=DEFAULT)).container_id
+ok("/no/such" in node.refused("StartContainer", container_id=broken)[1], "one that can't be made")
 node.down(pod)
 pod = node.run("runc", "runc")
 made("first", DEFAULT)

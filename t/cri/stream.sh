@@ -50,6 +50,7 @@ X
 			ok "$x: a tty" has "$(on_tty exec -r $way -it "$main" sh -c '"test -t 0 && echo a terminal"' | tr -d '\r')" "a terminal"
 			ok "$x: its size" has "$(on_tty exec -r $way -it "$main" sh -c '"sleep 0.5; stty size"' | tr -d '\r')" "33 77"
 
+			rm -f "$work/forward"	# not the last one's words
 			crictl port-forward -r $way "$pod" 0:8080 >"$work/forward" 2>&1 &
 			forward=$!
 			ok "$x: ports are forwarded" until_true 10 grep -q 'Forwarding from 127' "$work/forward"
@@ -63,6 +64,7 @@ X
 			wait "$forward" 2>/dev/null
 
 			case " $no_loopback " in *" $handler "*) ;; *)
+				rm -f "$work/forward"	# not the last one's words
 				crictl port-forward -r $way "$pod" 0:8081 >"$work/forward" 2>&1 &
 				forward=$!
 				until_true 10 grep -q 'Forwarding from 127' "$work/forward"
@@ -72,6 +74,7 @@ X
 				wait "$forward" 2>/dev/null ;;
 			esac
 
+			rm -f "$work/forward"	# not the last one's words
 			crictl port-forward -r $way "$pod" 0:81 >"$work/forward" 2>&1 &
 			forward=$!
 			until_true 10 grep -q 'Forwarding from 127' "$work/forward"

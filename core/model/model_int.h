@@ -166,6 +166,8 @@ void keeper_exit(struct model *m, pid_t pid, int wait_status);
 void containers_gone(struct pod *p);
 /* The container could not be started. */
 void container_start_failed(struct container *c, const struct err *e);
+/* For the callback of an engine's delete, whatever it said: takes the leaf cgroup away, then wakes op. */
+void container_deleted(struct op *op, int ret, const struct err *e);
 /* For the callback of create's step: its command can't be run, which its start will tell.  Wakes op. */
 void container_put_off(struct op *op, const struct err *why);
 /* Such a one is stopped: it will not be started.  Any other: nothing. */

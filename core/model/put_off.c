@@ -15,24 +15,13 @@
 #include "core/model/model_int.h"
 #include "core/plug/plug.h"
 
-static void cleared(struct op *op)
-{
-	struct container *c = op->data;
-	c->made = false;
-	op_wake(op, 0);
-}
-
 static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
 {
 	struct op *op = data;
-	struct container *c = op->data;
-	if (ret == -ECANCELED) {
+	if (ret == -ECANCELED)
 		step_wake(op, ret, e);	/* and all of it is undone */
-		return;
-	}
-	if (ret < 0 && ret != -ENOENT)
-		log_warn("the engine could not delete a container", "ctr", c->id, "error", err_text(e));
-	remove_leaf_cgroup(op, c->model->g.cgroups, c->cgroup, cleared);
+	else
+		container_deleted(op, ret, e);
 }
 
 void container_put_off(struct op *op, const struct err *why)

@@ -110,14 +110,18 @@ static void deleted(struct op *op)
 	op_wake(op, 0);
 }
 
-static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
+void container_deleted(struct op *op, int ret, const struct err *e)
 {
-	struct op *op = data;
 	struct container *c = op->data;
 	/* Its processes are gone; what the engine still believes must not keep the container. */
 	if (ret < 0 && ret != -ENOENT)
 		log_warn("the engine could not delete a container", "ctr", c->id, "error", err_text(e));
 	remove_leaf_cgroup(op, c->model->g.cgroups, c->cgroup, deleted);
+}
+
+static void handle_deleted(void *data, int ret, const struct crisp_result *res, const struct err *e)
+{
+	container_deleted(data, ret, e);
 }
 
 static int engine_delete(struct op *op)

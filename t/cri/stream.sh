@@ -18,6 +18,18 @@ make_container() {	# NAME STDIN TTY COMMAND...: prints its id
 }
 code_of() { "$@" >"$work/out" 2>"$work/errors"; echo $?; }
 fetch() { python3 -c "import sys, urllib.request; print(urllib.request.urlopen('http://127.0.0.1:$1/$2', timeout=10).read().decode(), end='')"; }
+# forward_to PORT: of $pod, by $way; puts the program in $forward and its port on this host in $port.
+forward_to() {
+	rm -f "$work/forward"	# not the last one's words
+	crictl port-forward -r $way "$pod" "0:$1" >"$work/forward" 2>&1 &
+	forward=$!
+	until_true 10 grep -q 'Forwarding from 127' "$work/forward" &&
+		port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' "$work/forward" | head -n 1)
+}
+forward_end() {
+	kill "$forward" 2>/dev/null
+	wait "$forward" 2>/dev/null
+}
 
 stream_over() {
 	engines=$1
@@ -50,39 +62,24 @@ X
 			ok "$x: a tty" has "$(on_tty exec -r $way -it "$main" sh -c '"test -t 0 && echo a terminal"' | tr -d '\r')" "a terminal"
 			ok "$x: its size" has "$(on_tty exec -r $way -it "$main" sh -c '"sleep 0.5; stty size"' | tr -d '\r')" "33 77"
 
-			rm -f "$work/forward"	# not the last one's words
-			crictl port-forward -r $way "$pod" 0:8080 >"$work/forward" 2>&1 &
-			forward=$!
-			ok "$x: ports are forwarded" until_true 10 grep -q 'Forwarding from 127' "$work/forward"
-			port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' "$work/forward" | head -n 1)
+			ok "$x: ports are forwarded" forward_to 8080
 			ok "$x: to the pod" is "$(fetch "$port" index)" hello
 			pids=
 			for i in 1 2 3 4 5 6 7 8; do fetch "$port" index >"$work/fetched.$i" & pids="$pids $!"; done
 			wait $pids
 			ok "$x: several at once" is "$(cat "$work"/fetched.?)" "$(printf 'hello\n%.0s' 1 2 3 4 5 6 7 8)"
-			kill "$forward" 2>/dev/null
-			wait "$forward" 2>/dev/null
+			forward_end
 
 			case " $no_loopback " in *" $handler "*) ;; *)
-				rm -f "$work/forward"	# not the last one's words
-				crictl port-forward -r $way "$pod" 0:8081 >"$work/forward" 2>&1 &
-				forward=$!
-				until_true 10 grep -q 'Forwarding from 127' "$work/forward"
-				port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' "$work/forward" | head -n 1)
+				forward_to 8081
 				ok "$x: to what listens on the pod's localhost alone" is "$(fetch "$port" index)" hello
-				kill "$forward" 2>/dev/null
-				wait "$forward" 2>/dev/null ;;
+				forward_end ;;
 			esac
 
-			rm -f "$work/forward"	# not the last one's words
-			crictl port-forward -r $way "$pod" 0:81 >"$work/forward" 2>&1 &
-			forward=$!
-			until_true 10 grep -q 'Forwarding from 127' "$work/forward"
-			port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' "$work/forward" | head -n 1)
+			forward_to 81
 			fetch "$port" index >/dev/null 2>&1
 			ok "$x: a port on which nobody listens" until_true 10 grep -q 'localhost:81.*refused' "$work/forward"
-			kill "$forward" 2>/dev/null
-			wait "$forward" 2>/dev/null
+			forward_end
 
 			cat_id=$(make_container "cat-$way" true false 'while read -r line; do echo "got $line"; echo "err $line" >&2; done; echo end; exit 4')
 			ok "$x: attach" is "$(printf 'one\ntwo\n' | crictl attach -r $way -i "$cat_id" 2>/dev/null)" "$(printf 'got one\ngot two\nend')"

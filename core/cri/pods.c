@@ -60,10 +60,14 @@ RPC(cri_run_pod_sandbox)
 		return;
 	}
 	struct plug_handler *h = model_handler(cri->model, rq->config, rq->runtime_handler);
+	if (!h || h->ready) {
+		run_pod(call, rq->config, rq->runtime_handler);
+		return;
+	}
 	struct run *r = pool_new_struct(grpc_pool(call), struct run);
 	*r = (struct run){ .call = call, .config = rq->config, .handler = rq->runtime_handler,
 			   .pool = pool_new(grpc_pool(call), "look") };
-	if (!h || !plug_handler_look(h, r->pool, handle_looked, r)) {
+	if (!plug_handler_look(h, r->pool, handle_looked, r)) {
 		run_pod(call, rq->config, rq->runtime_handler);
 		return;
 	}

@@ -118,11 +118,6 @@ static void list_path(struct buf *list, const char *path)
 
 /* -- parents -- */
 
-static int open_in_root(const struct extract *x, const char *path, int flags)
-{
-	return file_open_in_root(x->root, path, flags);
-}
-
 static void count_inode(struct extract *x, uint64_t bytes)
 {
 	x->result.inodes++;
@@ -178,7 +173,7 @@ static int make_link_target(struct extract *x, int dir, const char *name, const 
 
 static int open_dir(struct extract *x, const char *path, struct err *e)
 {
-	int fd = open_in_root(x, path, O_PATH | O_DIRECTORY);
+	int fd = file_open_in_root(x->root, path, O_PATH | O_DIRECTORY);
 	return fd < 0 ? err_set(e, -fd, "%s: open as a directory: %s", path, strerror(-fd)) : fd;
 }
 
@@ -186,7 +181,7 @@ static int open_dir(struct extract *x, const char *path, struct err *e)
 static int make_component(struct extract *x, int dir, const char *name, const char *prefix,
 			  int *links, struct err *e)
 {
-	int fd = open_in_root(x, prefix, O_PATH | O_DIRECTORY);
+	int fd = file_open_in_root(x->root, prefix, O_PATH | O_DIRECTORY);
 	if (fd == -ENOENT) {
 		if (mkdirat(dir, name, 0755) == 0) {
 			count_inode(x, UNIT);
@@ -207,7 +202,7 @@ static int make_component(struct extract *x, int dir, const char *name, const ch
 /* Open path as a directory, making it and its parents where they are missing. */
 static int make_dir(struct extract *x, const char *path, int *links, struct err *e)
 {
-	int fd = open_in_root(x, path, O_PATH | O_DIRECTORY);
+	int fd = file_open_in_root(x->root, path, O_PATH | O_DIRECTORY);
 	if (fd >= 0)
 		return fd;
 	if (fd != -ENOENT)
@@ -366,7 +361,7 @@ static int put_root(struct extract *x, const struct tar_entry *t, struct err *e)
 {
 	if (t->type != TAR_DIR)
 		return err_set(e, EBADMSG, "%s: the root of a layer must be a directory", t->name);
-	int fd = open_in_root(x, "", O_RDONLY | O_DIRECTORY);
+	int fd = file_open_in_root(x->root, "", O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return err_set(e, -fd, "open the root of the layer: %s", strerror(-fd));
 	remember_dir(x, "", t->mtime);
@@ -386,7 +381,7 @@ static int put_hardlink(struct extract *x, const struct tar_entry *t, int dir, c
 		return err_set(e, EBADMSG, "%s: a hard link to the root", t->name);
 	const char *slash = strrchr(clean, '/'), *target = slash ? slash + 1 : clean;
 	snprintf(above, sizeof(above), "%.*s", slash ? (int)(slash - clean) : 0, clean);
-	auto_close int from = open_in_root(x, above, O_PATH | O_DIRECTORY);
+	auto_close int from = file_open_in_root(x->root, above, O_PATH | O_DIRECTORY);
 	struct stat st, old;
 	if (from < 0 || fstatat(from, target, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_set(e, EBADMSG, "%s: its hard link target %s is not in this layer",
@@ -574,8 +569,8 @@ int extract_end(struct extract *x, struct extract_result *out, struct err *e)
 {
 	for (size_t i = x->n_dirs; i-- > 0;) {
 		/* It may have been replaced since: then its time is nobody's. */
-		int fd = open_in_root(x, x->paths.data + x->dirs[i].path,
-				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+		int fd = file_open_in_root(x->root, x->paths.data + x->dirs[i].path,
+					   O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 		if (fd < 0)
 			continue;
 		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, x->dirs[i].mtime };

@@ -157,13 +157,19 @@ struct answer ctr_create(struct plug_handler *h, struct ctr *c)
 	return a;
 }
 
-struct answer ctr_start(struct plug_handler *h, struct ctr *c)
+struct crisp_start_args ctr_start_args(struct plug_handler *h, const struct ctr *c)
 {
 	struct crisp_start_args args = { .id = c->id };
 	if (plug_can(h, CRISP_CAP_START_STDIO)) {
 		args.stdio = &c->io.stdio;
 		args.rootfs = &c->root;
 	}
+	return args;
+}
+
+struct answer ctr_start(struct plug_handler *h, struct ctr *c)
+{
+	struct crisp_start_args args = ctr_start_args(h, c);
 	struct answer a = bench_ask(h, PLUG_OP_START, &args);
 	io_given(&c->io);
 	return a;

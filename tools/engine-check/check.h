@@ -234,6 +234,7 @@ bool ctr_lay_as(struct plug_handler *h, struct ctr *c, const struct pod *p, cons
 bool ctr_lay(struct plug_handler *h, struct ctr *c, const struct pod *p, const char *id, const char *sh);
 struct plug_call *ctr_begin(struct plug_handler *h, struct ctr *c, uint64_t ms, struct answer *a);
 struct answer ctr_create(struct plug_handler *h, struct ctr *c);
+struct crisp_start_args ctr_start_args(struct plug_handler *h, const struct ctr *c);
 struct answer ctr_start(struct plug_handler *h, struct ctr *c);
 /* All three. */
 bool ctr_run_as(struct plug_handler *h, struct ctr *c, const struct pod *p, const char *id, const struct shape *s);

@@ -212,11 +212,7 @@ static void cancel_starts(struct plug_handler *h, const struct pod *p)
 		a = ctr_create(h, &c);
 		if (!check(a.ret == 0, "create, for a start to cancel%s", colon(&a)))
 			return;
-		struct crisp_start_args args = { .id = c.id };
-		if (plug_can(h, CRISP_CAP_START_STDIO)) {
-			args.stdio = &c.io.stdio;
-			args.rootfs = &c.root;
-		}
+		struct crisp_start_args args = ctr_start_args(h, &c);
 		good += cancel(bench_begin(h, PLUG_OP_START, &args, crowd_ms(), &a), &a, delays_ms[i]);
 		forget(h, &c, &gone, &bad);
 	}

@@ -9,8 +9,9 @@
  *	core exits after QUIT, or after we were told to end    we leave with its exit code
  *	core exits after AGAIN                                 another core at once
  *	core exits before its first word, nothing kept         it can't start: we leave
- *	anything else                                          a new core; the third death in
- *	                                                       10 s waits for a second first
+ *	anything else                                          a new core; from the third death
+ *	                                                       in 10 s on it waits first: 100 ms,
+ *	                                                       or 1 s after one without a word
  *
  * Serving may end while containers run on.  Somebody must hold their pipes then and be there to
  * see them end: a keeper that rests, without a core.  The operator's process has to go, though,
@@ -56,7 +57,8 @@
 enum {
 	DEATHS_IN_A_ROW = 3,
 	DEATHS_WITHIN_MS = 10000,
-	PAUSE_MS = 1000,
+	PAUSE_MS = 100,
+	PAUSE_MUTE_MS = 1000,
 };
 
 static struct {
@@ -218,7 +220,7 @@ static void start_core(void)
 	int pair[2];
 	self.start_at = 0;
 	if (bare(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		self.start_at = now_ms() + PAUSE_MS;
+		self.start_at = now_ms() + PAUSE_MUTE_MS;
 		return;
 	}
 	long pid = bare(clone, SIGCHLD, 0, 0, 0, 0);
@@ -228,7 +230,7 @@ static void start_core(void)
 	if (pid < 0) {
 		say("can't fork the core", "errno", (int)-pid);
 		bare(close, pair[0]);
-		self.start_at = now_ms() + PAUSE_MS;
+		self.start_at = now_ms() + PAUSE_MUTE_MS;
 		return;
 	}
 	core.pid = (int)pid;
@@ -462,8 +464,9 @@ static void start_core_later(void)
 		self.deaths[i - 1] = self.deaths[i];
 	self.deaths[DEATHS_IN_A_ROW - 1] = now;
 	if (self.deaths[0] && now - self.deaths[0] < DEATHS_WITHIN_MS) {
-		say("the core keeps dying, pausing", "ms", PAUSE_MS);
-		self.start_at = now + PAUSE_MS;
+		int ms = core.spoke ? PAUSE_MS : PAUSE_MUTE_MS;
+		say("the core keeps dying, pausing", "ms", ms);
+		self.start_at = now + ms;
 	} else {
 		start_core();
 	}

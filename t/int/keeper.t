@@ -207,6 +207,15 @@ ok(len(at) == 5 and at[3] - at[2] > 0.9 and at[4] - at[3] > 0.9 and open(f"{F}/l
    "from the third death in 10 s on there is a pause", at)
 os.kill(k.p.pid, signal.SIGTERM)
 ok(k.p.wait(10) == 0, "SIGTERM in the pause ends the keeper")
+k = Keeper()
+for i in range(4):	# the first two at once
+    k.until(f"core {i} ")
+    k.tell(f"put a {F}/a", "die")
+began = time.monotonic()
+k.until("core 4 ")
+ok(0.05 < time.monotonic() - began < 0.9, "a core that has worked is followed sooner", time.monotonic() - began)
+k.tell("quit 0")
+ok(k.p.wait(10) == 0, "and by none once it has quit")
 
 # -- the keeper dies --
 k = Keeper()

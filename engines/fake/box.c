@@ -114,8 +114,12 @@ static void answer(struct act *a, const char *text)
 	sscanf(text, "%u %d %d %lld", &r.status, &pid, &r.wait_status, &at);
 	r.guest_pid = (uint32_t)pid;
 	r.exited_at_ns = at;
-	if (a->op == FAKE_STATS || a->op == FAKE_PIDS) {
-		r.data = a->op == FAKE_PIDS ? "[]" : "{}";
+	if (a->op == FAKE_STATS) {
+		act_done_stats(a, pid);
+		return;
+	}
+	if (a->op == FAKE_PIDS) {
+		r.data = "[]";
 		r.data_len = 2;
 	}
 	if ((a->op == FAKE_CREATE || a->op == FAKE_EXEC || a->op == FAKE_ATTACH) &&

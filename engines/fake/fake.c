@@ -144,6 +144,19 @@ void act_ok(struct act *a)
 	act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result) });
 }
 
+/* What its first process has used so far; nothing when that is gone. */
+void act_done_stats(struct act *a, int pid)
+{
+	clockid_t clock;
+	struct timespec used;
+	char text[80] = "{}";
+	if (pid > 0 && clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &used) == 0)
+		snprintf(text, sizeof(text), "{\"cpu\":{\"usage\":{\"total\":%lld}}}",
+			 used.tv_sec * 1000000000ll + used.tv_nsec);
+	act_done(a, &(struct crisp_result){
+			    .size = sizeof(struct crisp_result), .data = text, .data_len = (uint32_t)strlen(text) });
+}
+
 static int dup_fd(int fd)
 {
 	return fd > 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : 0;
@@ -432,10 +445,10 @@ static void fake_cancel(struct crisp_instance *i, struct crisp_req *r)
 #define CLI_CAPS                                                                                   \
 	(CRISP_CAP_EXIT_BY_PID | CRISP_CAP_STDIO_FD | CRISP_CAP_TTY_CONSOLE_SOCKET |               \
 	 CRISP_CAP_ROOTFS_MOUNTED | CRISP_CAP_STATS_HOST_CGROUP | CRISP_CAP_PID_IS_HOST |          \
-	 CRISP_CAP_NETNS_BY_PATH | CRISP_CAP_SHARED_PIDNS | CRISP_CAP_RRO_MOUNTS)
+	 CRISP_CAP_SHARED_PIDNS | CRISP_CAP_RRO_MOUNTS)
 #define BOX_CAPS                                                                                   \
 	(CRISP_CAP_EXIT_BY_ENGINE | CRISP_CAP_SANDBOX_OWN | CRISP_CAP_ROOTFS_MOUNTED |             \
-	 CRISP_CAP_NETNS_BY_PATH | CRISP_CAP_SURVIVES_RESTART)
+	 CRISP_CAP_SURVIVES_RESTART)
 #define SANDBOX_CAPS                                                                               \
 	(BOX_CAPS | CRISP_CAP_STDIO_FD | CRISP_CAP_START_STDIO | CRISP_CAP_TTY_CONSOLE_SOCKET)
 #define TTY_CAPS (BOX_CAPS | CRISP_CAP_STDIO_FIFO | CRISP_CAP_TTY_ENGINE)

@@ -98,6 +98,7 @@ int args_of_process(const char *json, char **argv, char **env, bool *terminal);
 
 /* fake.c: the end of an act.  err < 0 with words, or a result. */
 void act_done(struct act *a, const struct crisp_result *r);
+void act_done_stats(struct act *a, int pid);
 void act_fail(struct act *a, int err, const char *msg);
 void act_ok(struct act *a);
 

@@ -202,9 +202,11 @@ static void with_ctr(struct act *a, struct ctr *c)
 		ctr_remove(a->inst, c);
 		break;
 	case FAKE_STATS:
+		act_done_stats(a, c->pid);
+		return;
 	case FAKE_PIDS: {
 		char text[40];
-		int n = snprintf(text, sizeof(text), a->op == FAKE_PIDS ? "[%d]" : "{}", c->pid);
+		int n = snprintf(text, sizeof(text), "[%d]", c->pid);
 		act_done(a, &(struct crisp_result){ .size = sizeof(struct crisp_result),
 						     .data = text,
 						     .data_len = (uint32_t)n });

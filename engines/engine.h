@@ -294,8 +294,9 @@ struct crisp_spec_args {
 	/*
 	 * {"sandboxId", "containerType": "sandbox"|"container", "name", "podName", "podNamespace",
 	 *  "podUid", "hostname", "image", "imageRef" (to pull it by: its name with its digest),
-	 *  "logDirectory", "annotations": {}, "netnsPath" (where all of the host sees the pod's network), "sandboxResources": {"cpuPeriod", "cpuQuota",
-	 *  "cpuShares", "memory", "overheadCpuQuota", "overheadMemory"}}
+	 *  "logDirectory", "annotations": {}, "netnsPath" (where all of the host sees the pod's
+	 *  network), "sandboxResources": {"cpuPeriod", "cpuQuota", "cpuShares", "memory",
+	 *  "overheadCpuQuota", "overheadMemory"}}
 	 * Members may be missing, more may come.
 	 */
 	const char *facts_json;
@@ -586,7 +587,10 @@ struct crisp_ops {
 	 * sandbox's bundle names. */
 	int (*update)(struct crisp_instance *i, struct crisp_req *r,
 		      const struct crisp_update_args *a);
-	/* A.  -> data = OCI-style stats JSON.  NULL with STATS_HOST_CGROUP. */
+	/* A.  -> data = OCI-style stats JSON: {"cpu": {"usage": {"total" (ns)}}, "memory": {"usage":
+	 * {"usage", "limit"}, "raw": {"inactive_file", "rss", "pgfault", "pgmajfault"}}, "pids":
+	 * {"current"}}.  The CPU time is there and never falls; others may be missing, more may come.
+	 * NULL with STATS_HOST_CGROUP. */
 	int (*stats)(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a);
 	/* A.  -> data = JSON array of the pids, on the host, of all processes of the container; []
 	 * where they have none there. */

@@ -40,16 +40,27 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 	loop_stop(bench.loop);
 }
 
+static bool has_netns(struct plug_handler *h)
+{
+	return plug_can(h, CRISP_CAP_SANDBOX_OWN) || plug_can(h, CRISP_CAP_NETNS_BY_PATH);
+}
+
+static void make_netns(struct pod *p)
+{
+	struct sandbox_ns ns = { .pin = sandboxfs_pin_path(bench.fs, bench.pool, p->id) };
+	sandboxfs_make_ns(bench.fs, bench.pool, &ns, NS_MS, handle_ns, p);
+	bench_run(NS_MS);
+	p->netns = p->netns_fd > 0 ? ns.pin : NULL;
+}
+
 void pod_make(struct plug_handler *h, struct pod *p, const char *id)
 {
 	static const char *const sleeper[] = { "/bin/sleep", "1000000", NULL };
 	*p = (struct pod){ .id = id };
+	if (has_netns(h))
+		make_netns(p);
 	if (!plug_can(h, CRISP_CAP_SANDBOX_OWN))
 		return;
-	struct sandbox_ns ns = { .pin = sandboxfs_pin_path(bench.fs, bench.pool, id) };
-	sandboxfs_make_ns(bench.fs, bench.pool, &ns, NS_MS, handle_ns, p);
-	bench_run(NS_MS);
-	p->netns = p->netns_fd > 0 ? ns.pin : NULL;
 	const char *dir = dir_of(id);	/* shims look for a bundle of that name */
 	const char *cgroup = pool_printf(bench.pool, "%s/%s", opt.cgroup, id);
 	struct crisp_rootfs root = { .size = sizeof(root), .path = opt.rootfs };
@@ -89,10 +100,12 @@ static void handle_unpinned(void *data, int ret, const struct err *e)
 
 void pod_down(struct plug_handler *h, struct pod *p)
 {
-	if (!plug_can(h, CRISP_CAP_SANDBOX_OWN))
+	if (plug_can(h, CRISP_CAP_SANDBOX_OWN)) {
+		struct answer a = bench_id(h, PLUG_OP_SANDBOX_DELETE, p->id, CRISP_ARG_FORCE);
+		check(a.ret == 0 || (p->ret < 0 && a.ret == -ENOENT), "a sandbox is deleted%s", colon(&a));
+	}
+	if (!has_netns(h))
 		return;
-	struct answer a = bench_id(h, PLUG_OP_SANDBOX_DELETE, p->id, CRISP_ARG_FORCE);
-	check(a.ret == 0 || (p->ret < 0 && a.ret == -ENOENT), "a sandbox is deleted%s", colon(&a));
 	if (p->netns_fd > 0)
 		close(p->netns_fd);
 	sandboxfs_unpin(bench.fs, bench.pool, sandboxfs_pin_path(bench.fs, bench.pool, p->id), handle_unpinned, NULL);

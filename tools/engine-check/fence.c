@@ -5,7 +5,6 @@
  * has been seen to empty a disk.  So this process looks at the host through mounts of its own, on
  * which only what an engine has to write is writable.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

@@ -1,9 +1,11 @@
 /* Sections with real containers, one after the other: their life, their ends, what is done to them. */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +52,17 @@ struct plug_handler *ready_handler(void)
 	return check(h->ready, "the engine is ready%s%s", h->ready ? "" : ": ", h->reason) ? h : NULL;
 }
 
+/* What of the engine runs on the host: the container, or else the sandbox that it is in. */
+static void check_network(struct plug_handler *h, const struct pod *p, const struct ctr *c)
+{
+	struct stat inside, pods;
+	int32_t pid = plug_can(h, CRISP_CAP_PID_IS_HOST) ? c->pid : p->pid;
+	if (!plug_can(h, CRISP_CAP_NETNS_BY_PATH) || p->netns_fd <= 0 || pid <= 1)
+		return;
+	bool known = stat(pool_printf(bench.pool, "/proc/%d/ns/net", pid), &inside) == 0 && fstat(p->netns_fd, &pods) == 0;
+	check(known && inside.st_ino == pods.st_ino, "with NETNS_BY_PATH it is in the network of its pod");
+}
+
 /* -- one life -- */
 
 static void refuse_gone(struct plug_handler *h, struct ctr *c)
@@ -84,6 +97,7 @@ static void one_life(struct plug_handler *h, struct pod *p)
 	bool by_pid = !plug_can(h, CRISP_CAP_EXIT_BY_ENGINE) || a.exit_source == CRISP_EXIT_BY_PID;
 	if (by_pid)
 		check(a.pid > 1, "create names a process whose end is the container's");
+	check_network(h, p, &c);
 	check(!*ctr_output(&c, NULL, 100) && !bench_ends("life", NULL), "nothing runs before start");
 	struct ctr again = c;
 	again.io = (struct io){ .stdio = { .size = sizeof(again.io.stdio) } };
@@ -219,6 +233,27 @@ static void check_json(const struct answer *a, const char *what, bool array)
 	      "%s gives a JSON %s%s%s", what, array ? "array" : "object", colon(a), e.code ? e.msg : "");
 }
 
+/* The CPU time in the last statistics; -1: they don't say. */
+static int64_t cpu_time(struct plug_handler *h, const char *id)
+{
+	const struct json *j = NULL;
+	struct answer a = bench_id(h, PLUG_OP_STATS, id, 0);
+	if (a.ret < 0 || json_parse(bench.pool, a.data, a.data_len, &j, NULL) < 0)
+		return -1;
+	return json_int(json_path(j, "cpu", "usage", "total", NULL), -1);
+}
+
+static void check_stats(struct plug_handler *h, const char *id)
+{
+	struct answer a = bench_id(h, PLUG_OP_STATS, id, 0);
+	check_json(&a, "stats", false);
+	int64_t before = cpu_time(h, id);
+	bench_wait_ms(300);	/* in which it forks a few times */
+	int64_t after = cpu_time(h, id);
+	check(before >= 0 && after >= before && after > 0,
+	      "its CPU time is told, and never less than before (%" PRId64 ", then %" PRId64 " ns)", before, after);
+}
+
 void section_processes(void)
 {
 	struct pod p;
@@ -235,10 +270,8 @@ void section_processes(void)
 			struct answer a = bench_ask(h, PLUG_OP_UPDATE, &up);
 			check(a.ret == 0 || a.ret == -ENOSYS, "update%s", colon(&a));
 		}
-		if (plug_has(h, PLUG_OP_STATS)) {
-			struct answer a = bench_id(h, PLUG_OP_STATS, "proc", 0);
-			check_json(&a, "stats", false);
-		}
+		if (plug_has(h, PLUG_OP_STATS))
+			check_stats(h, "proc");
 		if (plug_has(h, PLUG_OP_PIDS)) {
 			struct answer a = bench_id(h, PLUG_OP_PIDS, "proc", 0);
 			check_json(&a, "pids", true);

@@ -19,7 +19,7 @@ static const struct crisp_engine *jail_engine(void);
 	X(FORKS, forks) X(PRINTS, prints) X(MASKS, masks) X(LATE, late) X(SIZE, size)              \
 	X(SHORT, short) X(READS_ON, reads_on) X(MAJOR, major) X(REFUSES, refuses)                  \
 	X(DEAF, deaf) X(MIXES, mixes) X(LEAKS_LATER, leaks_later) X(CROWDED, crowded)              \
-	X(BELIEVES, believes) X(STRAYS, strays)
+	X(BELIEVES, believes) X(STRAYS, strays) X(WANDERS, wanders) X(FALLS, falls)
 
 #define KIND(name, text) name,
 enum kind { KINDS(KIND) N_KINDS };
@@ -89,7 +89,7 @@ static int broken_create(struct crisp_instance *i, struct crisp_req *r, const st
 	struct crisp_create_args mine = *a;
 	struct crisp_stdio stdio = a->stdio ? *a->stdio : (struct crisp_stdio){ .size = sizeof(stdio) };
 	mine.stdio = &stdio;
-	if (kind == LEAKS_LATER && access(mine.bundle, F_OK) == 0) {	/* and no other fails */
+	if (kind == LEAKS_LATER && mine.bundle && access(mine.bundle, F_OK) == 0) {	/* and no other fails */
 		char path[4096];
 		snprintf(path, sizeof(path), "%s/config.json", mine.bundle);
 		if (access(path, F_OK) < 0 && open("/dev/null", O_RDONLY) < 0)
@@ -118,6 +118,28 @@ static int broken_exec(struct crisp_instance *i, struct crisp_req *r, const stru
 					 .argv = (const char *const[]){ "jail-run", "version", NULL } };
 	struct op *op = kind == BELIEVES ? op_new(i, r, a->id) : NULL;
 	return op && i->host->spawn(i->host, &plan, handle_believed, op) ? 0 : jail_exec(i, r, a);
+}
+
+/* A network namespace without a path is a new one. */
+static int broken_spec(struct crisp_instance *i, struct crisp_req *r, const struct crisp_spec_args *a)
+{
+	char spec[16384];
+	snprintf(spec, sizeof(spec), "%s", a->spec_json);
+	char *at = strstr(spec, "\"path\":\"/proc/");
+	if (at)
+		memcpy(at, "\"lost\"", strlen("\"lost\""));
+	i->host->done(r, &(struct crisp_result){ .size = sizeof(struct crisp_result), .data = spec,
+						 .data_len = (uint32_t)strlen(spec) });
+	return 0;
+}
+
+static int broken_stats(struct crisp_instance *i, struct crisp_req *r, const struct crisp_args *a)
+{
+	static int64_t used = 1000;
+	char text[64];
+	int n = snprintf(text, sizeof(text), "{\"cpu\":{\"usage\":{\"total\":%lld}}}", (long long)used--);
+	i->host->done(r, &(struct crisp_result){ .size = sizeof(struct crisp_result), .data = text, .data_len = (uint32_t)n });
+	return 0;
 }
 
 /* The first instance speaks, also when it is no more. */
@@ -151,6 +173,10 @@ const struct crisp_engine *crisp_engine_v1(void)
 	table.start = broken_start;
 	table.exec = broken_exec;
 	table.probe = broken_probe;
+	if (kind == WANDERS)
+		table.prepare_spec = broken_spec;
+	if (kind == FALLS)
+		table.stats = broken_stats;
 	broken = *jail_engine();
 	broken.ops = &table;
 	broken.name = kind_names[kind];

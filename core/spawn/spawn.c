@@ -260,6 +260,7 @@ static void handle_finish(struct loop_defer *d)
 
 static void finish(struct spawn *sp)
 {
+	loop_timer_stop(&sp->deadline);
 	loop_defer(sp->spawner->loop, &sp->finish, handle_finish, sp);
 }
 
@@ -294,13 +295,25 @@ static void handle_exit(struct loop_child *c)
 	maybe_finish(sp);
 }
 
+/* It ends before its time; the reason has been set. */
+static void give_up(struct spawn *sp)
+{
+	if (sp->state == SPAWN_STATE_QUEUED) {
+		release_slot(sp);	/* at once: its turn may come in this very pass */
+		sp->exited = true;
+		finish(sp);
+	} else {
+		kill_group(sp);
+	}
+}
+
 static void handle_deadline(struct loop_timer *t)
 {
 	struct spawn *sp = t->data;
 	sp->result.timed_out = true;
 	err_set(&sp->result.err, ETIMEDOUT, "no answer in %llu ms",
 		(unsigned long long)sp->plan.timeout_ms);
-	kill_group(sp);
+	give_up(sp);
 }
 
 /* Whoever takes that long waits for something: its slot is for those who would work.  Else a few
@@ -369,9 +382,6 @@ static void start(struct spawn *sp)
 	sp->result.ran = true;
 	sweep_every(s, SWEEP_BUSY_MS);
 	loop_child_start(&sp->child, s->loop, sp->pool, sp->pid, pidfd, handle_exit, sp);
-	if (sp->plan.timeout_ms)
-		loop_timer_start(&sp->deadline, s->loop, sp->pool, sp->plan.timeout_ms, 0,
-				 handle_deadline, sp);
 	if (!sp->plan.uncounted)
 		loop_timer_start(&sp->slow, s->loop, sp->pool, SLOW_MS, 0, handle_slow, sp);
 }
@@ -426,6 +436,8 @@ struct spawn *spawn_start(struct spawner *s, struct pool *p, const struct spawn_
 	list_append(&s->queue, &sp->link);
 	s->waiting++;
 	pool_res_add(p, &sp->res, release_spawn);
+	if (plan->timeout_ms)
+		loop_timer_start(&sp->deadline, s->loop, own, plan->timeout_ms, 0, handle_deadline, sp);
 	start_waiting(s);
 	return sp;
 }
@@ -436,13 +448,7 @@ void spawn_cancel(struct spawn *sp)
 		return;
 	sp->result.cancelled = true;
 	err_set(&sp->result.err, ECANCELED, "cancelled");
-	if (sp->state == SPAWN_STATE_QUEUED) {
-		release_slot(sp);	/* at once: its turn may come in this very pass */
-		sp->exited = true;
-		finish(sp);
-	} else {
-		kill_group(sp);
-	}
+	give_up(sp);
 }
 
 pid_t spawn_pid(const struct spawn *sp)

@@ -62,7 +62,7 @@ struct spawn_plan {
 	bool names_child;		/* it may tell of a process that becomes a child of ours: no
 					   unknown zombie is reaped until the caller has heard it */
 	int oom_score_adj;		/* as in proc(5); -1001: 0 (a helper is killed before the core) */
-	uint64_t timeout_ms;		/* 0: none */
+	uint64_t timeout_ms;		/* from spawn_start() on, its turn awaited or not; 0: none */
 };
 #define SPAWN_PLAN_INIT { .exe_fd = -1, .oom_score_adj = -1001 }
 

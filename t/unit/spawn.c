@@ -285,6 +285,26 @@ static void test_deadline(void)
 	ok(pid > 0 && kill(pid, 0) < 0, "with all its group");
 }
 
+static void test_deadline_of_waiting(void)
+{
+	struct spawner *was = spawner;
+	struct pool *p = pool_new(root, "queue");
+	struct seen first, second;
+	spawner = spawner_new(loop, p, 1, NULL, 0);
+	struct spawn *sp = start(p, captured(), "sleep 1000", &first);
+	struct spawn_plan plan = captured();
+	plan.timeout_ms = 100;
+	start(p, plan, ":", &second);
+	run_for(300);
+	ok(second.calls == 1 && second.r.timed_out && second.r.err.code == ETIMEDOUT && !second.r.ran,
+	   "the deadline comes to one that waits for its turn: %s", second.text);
+	ok(!first.calls && spawner_running(spawner) == 1 && !spawner_waiting(spawner), "the one before it is none the worse");
+	spawn_cancel(sp);
+	run();
+	pool_destroy(p);
+	spawner = was;
+}
+
 static void test_lingering_pipe(void)
 {
 	struct seen s;
@@ -553,6 +573,7 @@ int main(void)
 	test_no_program();
 	test_sealed();
 	test_deadline();
+	test_deadline_of_waiting();
 	test_lingering_pipe();
 	test_cancel();
 	test_queue();

@@ -118,8 +118,8 @@ int guest_apply_limits(struct op *op, struct pod *p, const struct container *c, 
 int guest_lift_limits(struct op *op, struct pod *p);
 /* The same for one that comes to a guest that has limits. */
 int step_guest_limits(struct op *op);
-/* Of an engine's delete: shorter where what it is to delete has not become. */
-uint64_t delete_timeout_ms(const struct op *op);
+/* Of an engine's delete or update: shorter where something is taken back. */
+uint64_t engine_timeout_ms(const struct op *op);
 /* op_wake, with the words of e. */
 void step_wake(struct op *op, int ret, const struct err *e);
 /* The callback of a crisp-work run that has no result but success. */
@@ -148,7 +148,7 @@ int step_undo_pause(struct op *op);
 /* -- life -- */
 
 extern const struct op_table run_pod_table, stop_pod_table, remove_pod_table;
-extern const struct op_table create_table, start_table, stop_table, remove_table;
+extern const struct op_table create_table, start_table, stop_table, remove_table, update_table;
 
 /* Begin one from within another, or again after a restart. */
 struct op *stop_pod_begin(struct pod *p);

@@ -206,7 +206,7 @@ int step_delete_pause(struct op *op)
 	struct pod *p = op->data;
 	if (!p->pause_made)
 		return 0;
-	return step_engine(op, plug_delete(p->handler, p->id, p->id, true, delete_timeout_ms(op), handle_deleted, op));
+	return step_engine(op, plug_delete(p->handler, p->id, p->id, true, engine_timeout_ms(op), handle_deleted, op));
 }
 
 static void handle_half_made_gone(struct pod *p)

@@ -143,5 +143,5 @@ int step_delete_sandbox(struct op *op)
 	struct pod *p = op->data;
 	if (!p->sandbox_made)
 		return 0;
-	return step_engine(op, plug_sandbox_delete(p->handler, p->id, true, delete_timeout_ms(op), handle_deleted, op));
+	return step_engine(op, plug_sandbox_delete(p->handler, p->id, true, engine_timeout_ms(op), handle_deleted, op));
 }

@@ -32,7 +32,7 @@ int step_engine(struct op *op, struct plug_call *call)
 	return wait_for(op, call, abort_engine);
 }
 
-uint64_t delete_timeout_ms(const struct op *op)
+uint64_t engine_timeout_ms(const struct op *op)
 {
 	return op->state == OP_STATE_UNDOING ? ENGINE_UNDO_MS : ENGINE_TIMEOUT_MS;
 }

@@ -127,7 +127,7 @@ static void handle_deleted(void *data, int ret, const struct crisp_result *res, 
 static int engine_delete(struct op *op)
 {
 	struct container *c = op->data;
-	return step_engine(op, plug_delete(c->pod->handler, c->pod->id, c->id, true, delete_timeout_ms(op),
+	return step_engine(op, plug_delete(c->pod->handler, c->pod->id, c->id, true, engine_timeout_ms(op),
 					   handle_deleted, op));
 }
 
@@ -287,7 +287,7 @@ void model_stop(struct model *m, const char *id, int64_t timeout_s, struct model
 		w->model = m;
 		w->id = c->id;
 		w->arg = timeout_s;
-		if (c->op->table == &create_table)
+		if (c->op->table == &create_table || c->op->table == &update_table)
 			op_cancel(c->op, ECANCELED, "the container was stopped");
 		return wait_then(w, c->op, stop_again);
 	}
@@ -309,7 +309,7 @@ void model_remove(struct model *m, const char *id, struct model_wait *w)
 	if (c->op) {
 		w->model = m;
 		w->id = c->id;
-		if (c->op->table == &create_table)
+		if (c->op->table == &create_table || c->op->table == &update_table)
 			op_cancel(c->op, ECANCELED, "the container was removed");
 		else if (c->op->table == &stop_table)
 			shorten(c, 0);

@@ -125,7 +125,7 @@ static int kill_containers(struct op *op)
 		pod_set_state(p, POD_STATE_STOPPING);
 	list_for_each(c, &p->containers, in_pod) {
 		struct part *pt;
-		if (c->op && c->op->table == &start_table)
+		if (c->op && (c->op->table == &start_table || c->op->table == &update_table))
 			op_cancel(c->op, ECANCELED, "the pod was stopped");
 		if (c->op && c->op->table == &create_table) {
 			pt = gather_part(g);

@@ -40,7 +40,8 @@ static int engine_update(struct op *op, const Cri__LinuxContainerResources *r, s
 	if (ret < 0)
 		return ret;
 	struct crisp_update_args args = { .size = sizeof(args), .id = c->id, .resources_json = json };
-	return step_engine(op, plug_update(c->pod->handler, c->pod->id, &args, ENGINE_TIMEOUT_MS, handle_updated, op));
+	return step_engine(op, plug_update(c->pod->handler, c->pod->id, &args, engine_timeout_ms(op),
+					   handle_updated, op));
 }
 
 static int apply(struct op *op)
@@ -99,7 +100,7 @@ static void update_done(struct op *op, int ret)
 	record_note_container(c);
 }
 
-static const struct op_table update_table = { "update", update_steps, NULL, update_done };
+const struct op_table update_table = { "update", update_steps, NULL, update_done };
 
 void model_update(struct model *m, const char *id, const Cri__LinuxContainerResources *r, struct model_wait *w)
 {

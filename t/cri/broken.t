@@ -6,7 +6,7 @@ import os, shutil, sys, time
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from node import HOME, Node, alive, cmdline, done, ok, say, until
+from node import HOME, SLOW, Node, alive, cmdline, done, ok, say, until
 
 CRUN = shutil.which("crun")
 OPS = "create", "start", "exec", "update", "delete"
@@ -52,8 +52,9 @@ class Broken:
 
 broken = {op: Broken(op) for op in OPS}
 probes = {kind: Broken("--version", f"probe-{kind}", kind) for kind in (*KINDS, "hangs")}
+tested = Broken("delete", "tested", "dies")	# from the start: the test of user namespaces meets it
 node = Node(handlers={"crun": {"engine": "crun"}, **{b.handler: {"engine": "crun", "options": {"path": b.path}}
-                                                     for b in (*broken.values(), *probes.values())}})
+                                                     for b in (*broken.values(), *probes.values(), tested)}})
 
 
 def says(got, kind, op, code="UNKNOWN"):
@@ -73,6 +74,14 @@ def no_program():
 
 def shares(ctr):
     return node.status(ctr).resources.linux.cpu_shares
+
+
+def try_test():
+    """What the daemon begins by itself ends, though the engine does not delete it."""
+    until(lambda: os.path.exists(f"{node.state}/engines/{tested.handler}/userns-works"), "what the test of user namespaces has found")
+    until(lambda: not [top for top, _, _ in os.walk("/sys/fs/cgroup") if top.endswith(f"{node.cgroup}/userns-test-{tested.handler}")],
+          "the end of the test's cgroups")
+    ok(no_program(), "nothing is left of a test whose delete fails", [cmdline(p) for p in programs()])
 
 
 def try_probes():
@@ -228,12 +237,15 @@ def try_hangs():
     say(f"the daemon's deadline came after {time.monotonic() - began:.0f} s")
     for b in broken.values():
         b.be("good")
+    began = time.monotonic()
     for p in node.pods():
         node.down(p)
-    ok(not node.pods(), "all pods can be removed")
+    ok(not node.pods() and time.monotonic() - began < 20 * SLOW, "all pods can be removed, also from under an update that hangs",
+       time.monotonic() - began)
 
 
 node.start().load()
+try_test()
 try_probes()
 for b in broken.values():
     pod = run("warm", b.handler)

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,9 +14,7 @@
 #include "core/base/pool.h"
 #include "core/cgroup/slice.h"
 #include "core/config/config.h"
-#include "core/conlog/conlog.h"
 #include "core/image/image.h"
-#include "core/keep/keep.h"
 #include "core/model/advice.h"
 #include "core/model/console.h"
 #include "core/model/model_int.h"
@@ -298,68 +295,6 @@ static int prepare_spec(struct op *op)
 
 /* -- output -- */
 
-static void keep_container_fd(struct container *c, const char *what, int fd)
-{
-	char key[KEEP_KEY_MAX + 1];
-	snprintf(key, sizeof(key), "ctr/%s/%s", c->id, what);
-	if (fd >= 0)
-		keep_put(c->model->g.keep, key, fd);
-	else
-		keep_drop(c->model->g.keep, key);
-}
-
-static const char *const start_keys[] = { "start-in", "start-out", "start-err" };
-
-/* What the container itself is to read from and write to, until an engine that wants it at start
- * has got it. */
-static void keep_start_fds(struct container *c, const struct create *cr)
-{
-	const int fds[3] = { cr->child_in, cr->child_out, cr->child_err };
-	for (int i = 0; i < 3; i++) {
-		c->start_fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
-		if (c->start_fds[i] >= 0)
-			keep_container_fd(c, start_keys[i], c->start_fds[i]);
-	}
-}
-
-void container_drop_start_fds(struct container *c)
-{
-	for (int i = 0; i < 3; i++) {
-		if (c->start_fds[i] < 0)
-			continue;
-		close(c->start_fds[i]);
-		c->start_fds[i] = -1;
-		keep_container_fd(c, start_keys[i], -1);
-	}
-}
-
-void container_drop_fds(struct container *c)
-{
-	static const char *const kept[] = { "out", "err", "pid" };
-	for (size_t i = 0; i < 3; i++)
-		keep_container_fd(c, kept[i], -1);
-	container_drop_start_fds(c);
-	container_close_stdin(c);
-	container_close_log(c);
-}
-
-void container_close_stdin(struct container *c)
-{
-	keep_container_fd(c, "in", -1);
-	if (c->stdin_fd >= 0)
-		close(c->stdin_fd);
-	c->stdin_fd = -1;
-}
-
-int container_open_log(struct container *c, int out_fd, int err_fd, struct err *e)
-{
-	c->log_pool = pool_new(c->pool, "log");
-	int ret = conlog_open(c->model->g.loop, c->log_pool, c->log_path, out_fd, err_fd, c->config->tty, &c->log, e);
-	if (ret < 0)
-		container_close_log(c);
-	return err_wrap(e, ret, "log_path \"%s\"", c->config->log_path);
-}
-
 /* A pipe: our end is kept, the child's end is closed with the op. */
 static int open_pipe(struct op *op, int *ours, int *childs, bool child_reads)
 {
@@ -406,13 +341,13 @@ static int open_output(struct op *op)
 			close(out);
 		return ret;
 	}
-	keep_container_fd(c, "out", out);
+	container_keep_fd(c, "out", out);
 	if (err >= 0)
-		keep_container_fd(c, "err", err);
+		container_keep_fd(c, "err", err);
 	if (c->stdin_fd >= 0)
-		keep_container_fd(c, "in", c->stdin_fd);
+		container_keep_fd(c, "in", c->stdin_fd);
 	if (plug_can(c->pod->handler, CRISP_CAP_START_STDIO))
-		keep_start_fds(c, cr);
+		container_keep_start_fds(c, (const int[3]){ cr->child_in, cr->child_out, cr->child_err });
 	return container_open_log(c, out, err, &op->err);
 }
 
@@ -432,7 +367,7 @@ static int take_console(struct container *c, struct create *cr, struct err *e)
 	int master = console_take(cr->console, e);
 	if (master < 0)
 		return master;
-	keep_container_fd(c, "out", master);
+	container_keep_fd(c, "out", master);
 	return container_open_log(c, master, -1, e);
 }
 

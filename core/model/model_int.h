@@ -182,10 +182,15 @@ struct exit_wait {
 void exit_wait(struct container *c, struct exit_wait *w, void (*cb)(struct exit_wait *w), void *data);
 void exit_wait_leave(struct exit_wait *w);
 
+/* Of its streams (stdio.c).  The keeper holds a copy under what ("out"...); fd -1: no more. */
+void container_keep_fd(struct container *c, const char *what, int fd);
+/* What the container itself reads from and writes to, until an engine that wants it at start has got it. */
+void container_keep_start_fds(struct container *c, const int fds[3]);
+void container_drop_start_fds(struct container *c);
+void container_drop_fds(struct container *c);
+void container_close_stdin(struct container *c);
 int container_open_log(struct container *c, int out_fd, int err_fd, struct err *e);
 void container_close_log(struct container *c);
-void container_drop_fds(struct container *c);
-void container_drop_start_fds(struct container *c);
 /* Its root as engines are told of it; the image is held. */
 const struct crisp_rootfs *container_rootfs(struct pool *p, const struct container *c);
 void pod_drop_fds(struct pod *p);
@@ -269,7 +274,6 @@ size_t feed_write(struct feed *f, const char *bytes, size_t n);
 void tty_resize(int fd, unsigned width, unsigned height);
 void live_engine_resize(struct pod *p, const char *id, const char *exec_id, unsigned width, unsigned height);
 void attaches_end(struct container *c);		/* its output is over */
-void container_close_stdin(struct container *c);
 
 /* The same for a container whose engine has the process. */
 void container_watch_by_engine(struct container *c, pid_t pid);

@@ -4,22 +4,14 @@ import atexit, hashlib, json, os, re, shutil, signal, subprocess, sys, tarfile, 
 
 BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+import tap
+from tap import done, ok
 T = tempfile.mkdtemp(prefix="crisp-keeper-cri.")
 TAG = f"kt{os.getpid()}"
 SOCK, IMAGE = f"{T}/state/crisp.sock", "localhost/keeper-test:1"
 COUNT = "i=0; while [ ! -e /dev/shm/end ]; do i=$((i+1)); echo line $i; sleep 0.005; done; exit 42"
-tests = failed = 0
 daemon = None           # what the operator has started last
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note != "":
-        print("# " + str(note).replace("\n", "\n# "), flush=True)
-    return good
 
 
 def until(cond, seconds=30):
@@ -166,11 +158,6 @@ def stop(pid):
     return until(lambda: is_gone(pid))
 
 
-def done():
-    print(f"1..{tests}")
-    sys.exit(1 if failed else 0)
-
-
 @atexit.register
 def clean_up():
     try:
@@ -194,7 +181,7 @@ def clean_up():
                 os.rmdir(folder)
             except OSError:
                 pass
-    if failed:
+    if tap.failed:
         print("# the daemon's log:\n# " + open(f"{T}/log").read().replace("\n", "\n# "))
     shutil.rmtree(T, ignore_errors=True)
 

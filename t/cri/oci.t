@@ -12,24 +12,15 @@ if os.environ.get("CRISP_OCI_T") != "inside":
 
 BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 BUNDLE, WORK, PAUSE = (os.path.abspath(f"{BUILD}/{p}") for p in
                        ("t/cri/bundle", "libexec/crisp-work", "libexec/crisp-pause"))
 BUSYBOX = "/bin/busybox"
 V1 = os.path.isdir("/sys/fs/cgroup/memory")
-tests = failed = 0
 T = tempfile.mkdtemp(prefix="crisp-oci-t.")
 NAME = f"crisp-oci-t-{os.getpid()}"
 subprocess.run(["mount", "-t", "tmpfs", "t", T], check=True)
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good:
-        for line in str(note).splitlines():
-            print(f"# {line}", flush=True)
 
 
 def write(path, text, mode=0o644):
@@ -368,5 +359,4 @@ finally:
                 pass
     subprocess.run(["umount", "-l", T])
     os.rmdir(T)
-print(f"1..{tests}")
-sys.exit(failed > 0)
+done()

@@ -1,24 +1,16 @@
 #!/usr/bin/env python3
 # crispctl against a CRI server that only pretends (t/int/cri_stub.c): what is asked, what is
 # shown, and every exit code.
-import json, os, pty, re, subprocess, tempfile
+import json, os, pty, re, subprocess, sys, tempfile
 
 BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 CTL = os.path.abspath(f"{BUILD}/crispctl")
 tmp = tempfile.TemporaryDirectory(prefix="crispctl-t.")
-tests = failed = 0
 SOCK = f"{tmp.name}/s"
 POD_A, WEB = "aaaa" + "1" * 60, "c0ffee" + "0" * 58
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good:
-        print("# " + str(note).replace("\n", "\n# "), flush=True)
 
 
 def stub(*args):
@@ -294,5 +286,4 @@ check("a server that hangs up", subprocess.run([CTL, "-s", f"{tmp.name}/g", "ps"
 check("a server that speaks something else", subprocess.run([CTL, "-s", f"unix://{tmp.name}/g", "ps"],
                                                            capture_output=True, text=True), 1)
 garbage.wait()
-print(f"1..{tests}")
-raise SystemExit(failed != 0)
+done()

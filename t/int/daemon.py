@@ -8,42 +8,11 @@ proto/cri.proto itself.
 import atexit, ctypes, glob, hashlib, io, json, os, re, select, shutil, signal, struct, subprocess, sys, tarfile, threading, time
 
 TOP = os.path.abspath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, f"{TOP}/t")
+from tap import SLOW, WAIT, done, ok, say, until
+
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 IMAGE = "test/box:1"
-WAIT = 30		# seconds that something may take which takes milliseconds
-
-# -- TAP --
-
-tests = failed = 0
-
-
-def ok(good, name, note=None):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note is not None:
-        for line in str(note).splitlines()[:20]:
-            print(f"# {line[:1000]}", flush=True)
-    return good
-
-
-def done():
-    print(f"1..{tests}")
-    sys.exit(1 if failed else 0)
-
-
-def until(what, why="", seconds=WAIT):
-    """Wait until what() is true and return that; give up the whole test after a while."""
-    end = time.monotonic() + seconds
-    while True:
-        value = what()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain: {why}")
-        time.sleep(0.005)
-
 
 # -- messages --
 

@@ -9,21 +9,12 @@ if os.geteuid() != 0:
     print("1..0 # SKIP needs root")
     sys.exit(0)
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 TOOL, LIBEXEC = f"{BUILD}/t/int/image_tool", f"{BUILD}/libexec"
-tests = failed = 0
 tmp = tempfile.mkdtemp(prefix="crisp-image-t.")
 ROOT = f"{tmp}/root"
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note != "":
-        print("\n".join(f"# {line}" for line in str(note).splitlines()), flush=True)
-    return good
 
 
 def command(*args, opts=(), root=None):
@@ -869,8 +860,7 @@ try:
     test_import()
     test_live_workers()
     test_real_registry()
-    print(f"1..{tests}")
 finally:
     stalled.set()
     shutil.rmtree(tmp, ignore_errors=True)
-sys.exit(failed != 0)
+done()

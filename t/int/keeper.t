@@ -5,20 +5,12 @@ import os, re, signal, subprocess, sys, tempfile, time, atexit
 
 BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 KEEPER = os.path.abspath(f"{BUILD}/libexec/crisp-keeper")
 CORE = os.path.abspath(f"{BUILD}/t/int/keeper_core")
-tests = failed = 0
 tmp = tempfile.TemporaryDirectory(prefix="crisp-keeper-t.")
 running = []
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note != "":
-        print(f"# {note}", flush=True)
 
 
 class Keeper:
@@ -306,5 +298,4 @@ for how, words, code in (("the core can't be one", ["rest 6 /none/crisp-keeper"]
         os.kill(pid, signal.SIGTERM)
     ok(all(wait_gone(pid) for pid in rest), "and leaves on SIGTERM")
 
-print(f"1..{tests}")
-sys.exit(1 if failed else 0)
+done()

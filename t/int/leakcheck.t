@@ -3,6 +3,8 @@
 import os, shutil, subprocess, sys, tempfile, time
 
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 if os.geteuid() != 0:
     print("1..0 # SKIP needs root")
     sys.exit(0)
@@ -11,16 +13,6 @@ tag = f"lk{os.getpid()}"
 top = tempfile.mkdtemp(prefix=f"crisp-{tag}-")
 watched = os.path.join(top, "watched")
 os.mkdir(watched)
-tests = failed = 0
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good:
-        print("# " + note.replace("\n", "\n# "), flush=True)
 
 
 def sh(command):
@@ -160,5 +152,4 @@ finally:
     subprocess.run(f"umount {watched}/mnt {top}/other; nft delete table ip {tag}; ip netns del {tag}-a; "
                    f"ip link del {tag}v; ip link del {tag}b", shell=True, stderr=subprocess.DEVNULL)
     shutil.rmtree(top, ignore_errors=True)
-print(f"1..{tests}")
-sys.exit(1 if failed else 0)
+done()

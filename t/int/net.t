@@ -12,23 +12,15 @@ if "CRISP_NET_TEST" not in os.environ:
     os.execvp("unshare", ["unshare", "-n", "-m", sys.executable, os.path.abspath(__file__)])
 
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+import tap
+from tap import done, ok
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 DRIVE, TALK = f"{BUILD}/t/int/net_drive", f"{BUILD}/t/int/net_talk"
 BRIDGE = f"{BUILD}/libexec/crisp-bridge"
 OPTIONS = {"bridge": "crnt0", "subnets": ["10.213.0.0/16"], "nft_table": "crnt"}
-tests = failed = 0
 tmp = tempfile.mkdtemp(prefix="crisp-net-t.")
 running = []
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note != "":
-        print(f"# {note}", flush=True)
-    return good
 
 
 def sh(*args, check=True):
@@ -504,8 +496,7 @@ try:
 finally:
     for p in running:
         p.kill()
-    print(f"1..{tests}")
-    if failed:
+    if tap.failed:
         print("# " + open(f"{tmp}/log").read().replace("\n", "\n# "))
     subprocess.run(["rm", "-rf", tmp])
-sys.exit(1 if failed else 0)
+done()

@@ -4,17 +4,9 @@ import os, re, signal, subprocess, sys, time
 
 BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 PAUSE = os.path.abspath(f"{BUILD}/libexec/crisp-pause")
-tests = failed = 0
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note != "":
-        print(f"# {note}", flush=True)
 
 
 def children(pid):
@@ -58,5 +50,4 @@ subprocess.run(["nsenter", "-t", str(pid), "-p", "/bin/sh", "-c", "(true &)"], t
 ok(until(lambda: children(pid) == []) and u.poll() is None, "other signals don't end it (pid 1 has no default action)")
 os.kill(pid, signal.SIGKILL)
 u.wait(20)
-print(f"1..{tests}")
-sys.exit(1 if failed else 0)
+done()

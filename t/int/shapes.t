@@ -6,25 +6,17 @@ import json, os, re, signal, subprocess, sys, tempfile, time, shutil
 if os.geteuid():
     print("1..0 # SKIP needs root")
     sys.exit(0)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/..")
+import tap
+from tap import done, ok
+
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 T = tempfile.mkdtemp(prefix="cs.")	# short: a socket lies deep below it
 TAG = f"sh{os.getpid()}"
 SOCK, IMAGE = f"{T}/run/crisp.sock", "localhost/shapes:1"
 SHAPES = ("cli", "serial", "sandbox", "tty")
 OPS = ("create", "start", "exec")
-tests = failed = 0
 daemon = None
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good:
-        for line in str(note).splitlines():
-            print(f"# {line}", flush=True)
-    return good
 
 
 def until(cond, seconds=20):
@@ -223,8 +215,7 @@ finally:
         ok(daemon.wait(20) == 0, "the daemon leaves")
 ok(until(lambda: not left(), 5), "nothing is left", "\n".join(left()))
 subprocess.run(["umount", f"{T}/netns"], stderr=subprocess.DEVNULL)
-if failed:
+if tap.failed:
     print("# " + "\n# ".join(l for l in open(f"{T}/log").read().splitlines() if "level=info" not in l))
 shutil.rmtree(T, ignore_errors=True)
-print(f"1..{tests}")
-sys.exit(failed > 0)
+done()

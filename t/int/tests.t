@@ -4,17 +4,9 @@
 import os, re, shutil, subprocess, sys, tempfile
 
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 BUILD = os.environ.get("BUILD", "build")
-tests = failed = 0
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good:
-        print("# " + note.replace("\n", "\n# "), flush=True)
 
 
 top = tempfile.mkdtemp(dir="t", prefix="tests.")
@@ -72,5 +64,4 @@ try:
             ok(r.returncode != 0 and says in r.stderr, f"a planted {fault} ends the program and is named", r.stderr)
 finally:
     shutil.rmtree(top)
-print(f"1..{tests}")
-sys.exit(1 if failed else 0)
+done()

@@ -9,9 +9,10 @@ if os.environ.get("CRISP_WORK_T") != "inside":
 
 BUILD = os.environ.get("BUILD", "build")
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
+sys.path.insert(0, "t")
+from tap import done, ok
 WORK = os.path.abspath(f"{BUILD}/libexec/crisp-work")
 BUSYBOX = "/bin/busybox"
-tests = failed = 0
 T = tempfile.mkdtemp(prefix="crisp-work-t.")
 subprocess.run(["mount", "-t", "tmpfs", "host", T], check=True)   # all of ours goes with it
 
@@ -24,15 +25,6 @@ def clean_up():
 
 
 NETNS, STATE = f"{T}/netns", f"{T}/state"
-
-
-def ok(good, name, note=""):
-    global tests, failed
-    tests += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {tests} - {name}", flush=True)
-    if not good and note != "":
-        print(f"# {note}", flush=True)
 
 
 def work(*args, fds=(), reply=False, before=()):
@@ -463,5 +455,4 @@ made = []
 both = median(make_and_drop, 20)
 print(f"# a program {plain:.2f} ms, entered {entered:.2f} ms, with an overlay {rooted:.2f} ms, ns and unpin {both:.2f} ms")
 
-print(f"1..{tests}")
-sys.exit(1 if failed else 0)
+done()

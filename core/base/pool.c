@@ -109,6 +109,17 @@ char *pool_strdup(struct pool *p, const char *s)
 	return s ? pool_strndup(p, s, strlen(s)) : NULL;
 }
 
+const char *const *pool_strings(struct pool *p, const char *const *from)
+{
+	size_t n = 0;
+	while (from[n])
+		n++;
+	const char **to = pool_alloc(p, (n + 1) * sizeof(*to));
+	for (size_t i = 0; i < n; i++)
+		to[i] = pool_strdup(p, from[i]);
+	return to;
+}
+
 char *pool_vprintf(struct pool *p, const char *fmt, va_list ap)
 {
 	va_list ap2;

@@ -27,6 +27,7 @@ void pool_destroy(struct pool *p);	/* takes NULL */
 void *pool_alloc(struct pool *p, size_t size);	/* zeroed, aligned to 16 */
 char *pool_strdup(struct pool *p, const char *s);	/* NULL gives NULL */
 char *pool_strndup(struct pool *p, const char *s, size_t n);
+const char *const *pool_strings(struct pool *p, const char *const *from);	/* up to NULL, with it */
 void *pool_memdup(struct pool *p, const void *data, size_t n);
 char *pool_printf(struct pool *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *pool_vprintf(struct pool *p, const char *fmt, va_list ap);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/digest.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/pool.h"
@@ -456,7 +457,7 @@ static void load_image(struct index *ix, const struct json *j, const char *id)
 	const struct json *list = json_get(j, "layers");
 	struct pool *p = pool_new(NULL, "record");
 	struct layer **layers = pool_alloc(p, (json_len(list) + 1) * sizeof(*layers));
-	bool whole = image_digest_valid(id);
+	bool whole = digest_valid(id);
 	for (size_t i = 0; i < json_len(list) && whole; i++) {
 		layers[i] = index_layer(ix, json_str(json_at(list, i)));
 		whole = layers[i] != NULL;

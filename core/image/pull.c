@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/base/digest.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -163,8 +164,8 @@ static int take_layer(struct worker *w, const struct json *j)
 		.bytes = (uint64_t)json_int(json_get(j, "bytes"), 0),
 		.inodes = (uint64_t)json_int(json_get(j, "inodes"), 0),
 	};
-	if (!plain_name(l->dir) || !image_digest_valid(l->diff) || !image_digest_valid(l->blob) ||
-	    (*l->chain && !image_digest_valid(l->chain)))
+	if (!plain_name(l->dir) || !digest_valid(l->diff) || !digest_valid(l->blob) ||
+	    (*l->chain && !digest_valid(l->chain)))
 		return err_set(&w->err, EPROTO, "crisp-pull named a bad layer");
 	return 0;
 }
@@ -188,8 +189,8 @@ static int take_image(struct worker *w, const struct json *j)
 	if (!config || json_parse(w->pool, config, strlen(config), &im->config, &w->err) < 0)
 		return err_set(&w->err, EPROTO,
 			       "crisp-pull named an image without its configuration");
-	if (!image_digest_valid(im->id) || !plain_name(im->config_file) ||
-	    (*im->manifest && !image_digest_valid(im->manifest)))
+	if (!digest_valid(im->id) || !plain_name(im->config_file) ||
+	    (*im->manifest && !digest_valid(im->manifest)))
 		return err_set(&w->err, EPROTO, "crisp-pull named a bad image");
 	return 0;
 }

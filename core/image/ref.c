@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/base/digest.h"
 #include "core/base/pool.h"
 
 enum { REPO_MAX = 255, TAG_MAX = 128 };
@@ -16,18 +17,6 @@ static bool is_low_alnum(char c)
 static bool is_alnum(char c)
 {
 	return is_low_alnum(c) || (c >= 'A' && c <= 'Z');
-}
-
-bool image_digest_valid(const char *text)
-{
-	size_t want = 0;
-	if (!text)
-		return false;
-	if (!strncmp(text, "sha256:", 7))
-		want = 64;
-	else if (!strncmp(text, "sha512:", 7))
-		want = 128;
-	return want && strlen(text) == 7 + want && strspn(text + 7, "0123456789abcdef") == want;
 }
 
 /* alnum {separator alnum}, where a separator is ".", "_", "__" or dashes. */
@@ -141,7 +130,7 @@ int image_ref_parse(struct pool *p, const char *text, struct image_ref *out, str
 	if (at) {
 		*at = 0;
 		out->digest = at + 1;
-		if (!image_digest_valid(out->digest))
+		if (!digest_valid(out->digest))
 			return err_set(e, EINVAL, "image reference \"%s\": bad digest", text);
 	}
 	char *slash = strrchr(name, '/'), *colon = strrchr(slash ? slash : name, ':');

@@ -27,6 +27,3 @@ int image_ref_parse(struct pool *p, const char *text, struct image_ref *out, str
 bool image_ref_valid(const char *text);
 /* The canonical name in p; NULL when invalid. */
 const char *image_ref_normalise(struct pool *p, const char *text);
-
-/* "sha256:" + 64 or "sha512:" + 128 lower-case hex digits, and nothing else. */
-bool image_digest_valid(const char *text);

@@ -458,25 +458,14 @@ static void handle_sealed(void *data, int fd, const struct err *e)
 
 /* -- copying a plan -- */
 
-static const char *const *copy_strings(struct pool *p, const char *const *from)
-{
-	size_t n = 0;
-	while (from[n])
-		n++;
-	const char **to = pool_alloc(p, (n + 1) * sizeof(*to));
-	for (size_t i = 0; i < n; i++)
-		to[i] = pool_strdup(p, from[i]);
-	return to;
-}
-
 static void copy_plan(struct crisp_job *j, const struct crisp_spawn_plan *plan)
 {
 	struct pool *p = j->pool;
 	struct crisp_spawn_plan *to = &j->plan;
 	memcpy(to, plan, plan->size < sizeof(*plan) ? plan->size : sizeof(*plan));
 	to->path = pool_strdup(p, to->path);
-	to->argv = copy_strings(p, to->argv);
-	to->envp = to->envp ? copy_strings(p, to->envp) : NULL;
+	to->argv = pool_strings(p, to->argv);
+	to->envp = to->envp ? pool_strings(p, to->envp) : NULL;
 	to->cwd = pool_strdup(p, to->cwd);
 	struct crisp_spawn_fd *fds = pool_memdup(p, to->fds, to->n_fds * sizeof(*fds));
 	for (uint32_t i = 0; i < to->n_fds; i++)
@@ -490,7 +479,7 @@ static void copy_plan(struct crisp_job *j, const struct crisp_spawn_plan *plan)
 	to->pid_file = pool_strdup(p, to->pid_file);
 	to->rootfs = args_copy_rootfs(p, to->rootfs);
 	to->netns_path = pool_strdup(p, to->netns_path);
-	to->covers = to->covers ? copy_strings(p, to->covers) : NULL;
+	to->covers = to->covers ? pool_strings(p, to->covers) : NULL;
 }
 
 static int check_target(int32_t target, int32_t least, uint64_t *seen, struct err *e)

@@ -2,6 +2,7 @@
 #include "core/pull/digest.h"
 
 #include <openssl/evp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,16 +70,4 @@ void digest_of(const char *like, const void *data, size_t n, char out[DIGEST_TEX
 	digest_add(d, data, n);
 	digest_end(d, out);
 	digest_free(d);
-}
-
-bool digest_valid(const char *text)
-{
-	size_t want = 0;
-	if (!text)
-		return false;
-	if (!strncmp(text, "sha256:", 7))
-		want = 64;
-	else if (!strncmp(text, "sha512:", 7))
-		want = 128;
-	return want && strlen(text) == 7 + want && strspn(text + 7, "0123456789abcdef") == want;
 }

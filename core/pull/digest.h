@@ -4,7 +4,6 @@
  *
  * digest_prepare() loads the algorithms: call it before a process loses its file system.
  */
-#include <stdbool.h>
 #include <stddef.h>
 
 enum { DIGEST_TEXT_MAX = 7 + 128 + 1 };
@@ -22,4 +21,3 @@ void digest_free(struct digest *d);	/* takes NULL */
 
 /* The digest of n bytes; like as above. */
 void digest_of(const char *like, const void *data, size_t n, char out[DIGEST_TEXT_MAX]);
-bool digest_valid(const char *text);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/digest.h"
 #include "core/base/file.h"
 #include "core/base/pool.h"
 #include "core/image/pullwire.h"

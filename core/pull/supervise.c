@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/digest.h"
 #include "core/base/file.h"
 #include "core/base/pool.h"
 #include "core/image/pullwire.h"

@@ -88,17 +88,6 @@ static void sweep_every(struct spawner *s, uint64_t ms);
 
 /* -- copying a plan -- */
 
-static const char *const *copy_strings(struct pool *p, const char *const *from)
-{
-	size_t n = 0;
-	while (from[n])
-		n++;
-	const char **to = pool_alloc(p, (n + 1) * sizeof(*to));
-	for (size_t i = 0; i < n; i++)
-		to[i] = pool_strdup(p, from[i]);
-	return to;
-}
-
 static void copy_plan(struct spawn *sp, const struct spawn_plan *plan)
 {
 	assert(plan->n_fds <= SPAWN_FDS_MAX);
@@ -108,8 +97,8 @@ static void copy_plan(struct spawn *sp, const struct spawn_plan *plan)
 	struct spawn_plan *to = &sp->plan;
 	*to = *plan;
 	to->path = pool_strdup(sp->pool, plan->path);
-	to->argv = copy_strings(sp->pool, plan->argv);
-	to->envp = copy_strings(sp->pool, plan->envp ? plan->envp : default_env);
+	to->argv = pool_strings(sp->pool, plan->argv);
+	to->envp = pool_strings(sp->pool, plan->envp ? plan->envp : default_env);
 	to->cwd = pool_strdup(sp->pool, plan->cwd);
 	struct spawn_fd *fds = pool_alloc(sp->pool, (plan->n_fds + 1) * sizeof(*fds));
 	for (size_t i = 0; i < plan->n_fds; i++) {

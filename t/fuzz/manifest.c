@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/base/digest.h"
 #include "core/base/json.h"
 #include "core/base/pool.h"
 #include "core/pull/digest.h"

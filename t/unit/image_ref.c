@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/base/digest.h"
 #include "core/base/pool.h"
 #include "t/tap.h"
 
@@ -62,10 +63,10 @@ int main(void)
 	memset(longest, 'a', sizeof(longest));
 	longest[sizeof(longest) - 1] = 0;
 	ok(!image_ref_valid(longest), "a name of 399 bytes is too long");
-	ok(image_digest_valid(
+	ok(digest_valid(
 		   "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
 	   "a digest");
-	ok(!image_digest_valid(
+	ok(!digest_valid(
 		   "sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"),
 	   "a digest has no capitals");
 	pool_destroy(p);

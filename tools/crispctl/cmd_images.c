@@ -18,17 +18,12 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 {
 	static const char *const heads[] = { "IMAGE", "ID", "SIZE", "NOTE", NULL };
 	bool quiet = false;
-	int opt;
-	while ((opt = ctl_getopt(c, argc, argv, ":qh", NULL, e)) != -1) {
-		if (opt != 'q')
-			return CTL_GETOPT_RET(opt);
-		quiet = true;
-	}
-	if (optind < argc)
-		return ctl_usage(c, e, "unexpected \"%s\"", argv[optind]);
+	int ret = ctl_list_options(c, argc, argv, &quiet, e);
+	if (ret != 1)
+		return ret;
 	Cri__ListImagesRequest req = CRI__LIST_IMAGES_REQUEST__INIT;
 	Cri__ListImagesResponse *resp;
-	int ret = CTL_CALL(c, CTL_IMAGE, ListImages, list_images, &req, &resp, e);
+	ret = CTL_CALL(c, CTL_IMAGE, ListImages, list_images, &req, &resp, e);
 	if (ret < 0)
 		return ret;
 	if (c->json && !quiet) {

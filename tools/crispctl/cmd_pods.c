@@ -26,17 +26,12 @@ static int run(struct ctl *c, int argc, char **argv, struct err *e)
 	static const char *const heads[] = { "POD", "NAMESPACE", "NAME",    "STATE",
 					     "AGE", "RUNTIME",	 "ADDRESS", NULL };
 	bool quiet = false;
-	int opt;
-	while ((opt = ctl_getopt(c, argc, argv, ":qh", NULL, e)) != -1) {
-		if (opt != 'q')
-			return CTL_GETOPT_RET(opt);
-		quiet = true;
-	}
-	if (optind < argc)
-		return ctl_usage(c, e, "unexpected \"%s\"", argv[optind]);
+	int ret = ctl_list_options(c, argc, argv, &quiet, e);
+	if (ret != 1)
+		return ret;
 	Cri__ListPodSandboxRequest req = CRI__LIST_POD_SANDBOX_REQUEST__INIT;
 	Cri__ListPodSandboxResponse *resp;
-	int ret = CTL_CALL(c, CTL_RUNTIME, ListPodSandbox, list_pod_sandbox, &req, &resp, e);
+	ret = CTL_CALL(c, CTL_RUNTIME, ListPodSandbox, list_pod_sandbox, &req, &resp, e);
 	if (ret < 0)
 		return ret;
 	if (c->json && !quiet) {

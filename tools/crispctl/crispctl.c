@@ -83,6 +83,17 @@ int ctl_getopt(const struct ctl *c, int argc, char **argv, const char *shorts,
 	return opt;
 }
 
+int ctl_list_options(const struct ctl *c, int argc, char **argv, bool *quiet, struct err *e)
+{
+	int opt;
+	while ((opt = ctl_getopt(c, argc, argv, ":qh", NULL, e)) != -1) {
+		if (opt != 'q')
+			return CTL_GETOPT_RET(opt);
+		*quiet = true;
+	}
+	return optind < argc ? ctl_usage(c, e, "unexpected \"%s\"", argv[optind]) : 1;
+}
+
 int ctl_number(const struct ctl *c, const char *option, const char *text, int64_t max, int64_t *out,
 	       struct err *e)
 {

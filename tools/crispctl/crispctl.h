@@ -53,6 +53,8 @@ int ctl_getopt(const struct ctl *c, int argc, char **argv, const char *shorts,
 	       const struct option *longs, struct err *e);
 /* What to return at 'h' and '?'. */
 #define CTL_GETOPT_RET(opt) ((opt) == 'h' ? 0 : EXIT_USAGE)
+/* For a list whose one option is -q: 1 when it is parsed, else what to return. */
+int ctl_list_options(const struct ctl *c, int argc, char **argv, bool *quiet, struct err *e);
 /* A whole number of an option's argument within 0..max. */
 int ctl_number(const struct ctl *c, const char *option, const char *text, int64_t max, int64_t *out,
 	       struct err *e);

@@ -23,6 +23,7 @@
 #define KEEP_KEY_LOCK "lock"		/* the state's lock file: a resting keeper goes with it */
 #define KEEP_KEY_HOLDER "holder"	/* listens for fronts */
 #define KEEP_HOLDER_SOCKET "holder.sock"	/* where that is, below the state */
+#define KEEP_KEY_SOCKET "sock"		/* where the core listens: each puts it once it is up */
 #define KEEP_KEY_READY "ready"		/* a front's: who is up writes "ready" to it and drops it */
 
 enum keep_msg_type {

@@ -11,7 +11,7 @@
  *	core exits before its first word, nothing kept         it can't start: we leave
  *	anything else                                          a new core; from the third death
  *	                                                       in 10 s on it waits first: 100 ms,
- *	                                                       or 1 s after one without a word
+ *	                                                       or 1 s after one that was never up
  *
  * Serving may end while containers run on.  Somebody must hold their pipes then and be there to
  * see them end: a keeper that rests, without a core.  The operator's process has to go, though,
@@ -58,7 +58,7 @@ enum {
 	DEATHS_IN_A_ROW = 3,
 	DEATHS_WITHIN_MS = 10000,
 	PAUSE_MS = 100,
-	PAUSE_MUTE_MS = 1000,
+	PAUSE_DOWN_MS = 1000,
 };
 
 static struct {
@@ -66,6 +66,7 @@ static struct {
 	int sock;	/* our end; -1: none */
 	int generation;
 	bool spoke;	/* it has sent at least one message */
+	bool served;	/* and has been up */
 	enum { PLAN_NONE, PLAN_QUIT, PLAN_REST, PLAN_AGAIN } plan;	/* when it has left */
 	int code;
 	/* hand-over */
@@ -156,6 +157,7 @@ static void obey(const struct keep_msg *m, int fd)
 	core.spoke = true;
 	switch (m->type) {
 	case KEEP_MSG_PUT:
+		core.served |= equal(m->key, KEEP_KEY_SOCKET);
 		if (fd >= 0)
 			kept_put(m->key, fd);
 		else
@@ -220,7 +222,7 @@ static void start_core(void)
 	int pair[2];
 	self.start_at = 0;
 	if (bare(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		self.start_at = now_ms() + PAUSE_MUTE_MS;
+		self.start_at = now_ms() + PAUSE_DOWN_MS;
 		return;
 	}
 	long pid = bare(clone, SIGCHLD, 0, 0, 0, 0);
@@ -230,12 +232,12 @@ static void start_core(void)
 	if (pid < 0) {
 		say("can't fork the core", "errno", (int)-pid);
 		bare(close, pair[0]);
-		self.start_at = now_ms() + PAUSE_MUTE_MS;
+		self.start_at = now_ms() + PAUSE_DOWN_MS;
 		return;
 	}
 	core.pid = (int)pid;
 	core.sock = pair[0];
-	core.spoke = core.said_hello = core.said_ready = false;
+	core.spoke = core.served = core.said_hello = core.said_ready = false;
 	plan(PLAN_NONE, 0);
 	core.fds_sent = exits.sent = 0;
 	tell_news();
@@ -464,7 +466,7 @@ static void start_core_later(void)
 		self.deaths[i - 1] = self.deaths[i];
 	self.deaths[DEATHS_IN_A_ROW - 1] = now;
 	if (self.deaths[0] && now - self.deaths[0] < DEATHS_WITHIN_MS) {
-		int ms = core.spoke ? PAUSE_MS : PAUSE_MUTE_MS;
+		int ms = core.served ? PAUSE_MS : PAUSE_DOWN_MS;
 		say("the core keeps dying, pausing", "ms", ms);
 		self.start_at = now + ms;
 	} else {

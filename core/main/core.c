@@ -100,7 +100,7 @@ static void handle_leave(struct loop_signal *s, int signo)
 	cri_end(&c->cri);
 	if (!c->again) {
 		unlink(c->config->socket);
-		keep_drop(c->g.keep, "sock");
+		keep_drop(c->g.keep, KEEP_KEY_SOCKET);
 	}
 	if (!grpc_server_connections(c->server)) {
 		loop_stop(c->loop);
@@ -374,7 +374,7 @@ static void listen_now(void *data)
 		give_up(c, &e);
 		return;
 	}
-	keep_put(c->g.keep, "sock", fd);
+	keep_put(c->g.keep, KEEP_KEY_SOCKET, fd);
 	const struct stream_ground streams = { c->loop, c->model, c->g.sandboxfs, c->pool };
 	if (stream_server_open(c->pool, &streams, cf->stream_address, cf->stream_port, &c->streams, &e) < 0) {
 		give_up(c, &e);
@@ -445,7 +445,7 @@ static void start(struct core *c)
 		give_up(c, &e);
 		return;
 	}
-	c->listen_fd = keep_take(c->g.keep, "sock");
+	c->listen_fd = keep_take(c->g.keep, KEEP_KEY_SOCKET);
 	int mntns = keep_take(c->g.keep, "mntns");
 	if (mntns >= 0)
 		use_template(c, mntns);

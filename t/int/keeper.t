@@ -202,10 +202,10 @@ ok(k.p.wait(10) == 0, "SIGTERM in the pause ends the keeper")
 k = Keeper()
 for i in range(4):	# the first two at once
     k.until(f"core {i} ")
-    k.tell(f"put a {F}/a", "die")
+    k.tell(f"put sock {F}/a", "die")
 began = time.monotonic()
 k.until("core 4 ")
-ok(0.05 < time.monotonic() - began < 0.9, "a core that has worked is followed sooner", time.monotonic() - began)
+ok(0.05 < time.monotonic() - began < 0.9, "a core that was up is followed sooner", time.monotonic() - began)
 k.tell("quit 0")
 ok(k.p.wait(10) == 0, "and by none once it has quit")
 

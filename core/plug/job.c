@@ -415,10 +415,7 @@ static int begin(struct crisp_job *j, int exe_fd, struct pool *tmp)
 	sp.input_len = plan->input_len;
 	sp.out_max = plan->out_max;
 	sp.err_max = plan->err_max;
-	if (plan->deadline_ns) {
-		int64_t left = plan->deadline_ns - clock_mono_ns();
-		sp.timeout_ms = left > 1000000 ? (uint64_t)left / 1000000 : 1;
-	}
+	sp.deadline_ns = plan->deadline_ns;
 	if (apart) {
 		int ret = wrap(j, &sp, fds, log_fd);
 		if (ret < 0)

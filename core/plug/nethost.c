@@ -108,12 +108,6 @@ static const char *plan_fault(const struct crisp_net_plan *p)
 	return NULL;
 }
 
-static uint64_t ms_until(int64_t deadline_ns)
-{
-	int64_t left = deadline_ns - clock_mono_ns();
-	return left <= 1000000 ? 1 : (uint64_t)left / 1000000;
-}
-
 static struct crisp_net_job *host_spawn(const struct crisp_net_host *abi,
 					const struct crisp_net_plan *p, crisp_net_exit_cb *cb,
 					void *data)
@@ -143,7 +137,7 @@ static struct crisp_net_job *host_spawn(const struct crisp_net_host *abi,
 	plan.input_len = p->input_len;
 	plan.out_max = p->out_max;
 	plan.err_max = p->err_max;
-	plan.timeout_ms = p->deadline_ns ? ms_until(p->deadline_ns) : 0;
+	plan.deadline_ns = p->deadline_ns;
 	j->spawn = spawn_start(h->spawner, pool, &plan, handle_exit, j);
 	return j;
 }

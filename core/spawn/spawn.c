@@ -65,7 +65,7 @@ struct spawn {
 	struct pool_res res;		/* in the caller's pool */
 	struct list link;		/* in the queue, then among the started */
 	struct spawner *spawner;
-	int64_t started_ns;
+	int64_t asked_ns, started_ns;
 	struct pool *pool;		/* own */
 	enum spawn_state state;
 	struct spawn_plan plan;
@@ -73,7 +73,7 @@ struct spawn {
 	void *data;
 	struct spawn_result result;
 	struct loop_child child;
-	struct loop_timer deadline, drain, slow;
+	struct loop_timer timeout, deadline, drain, slow;
 	struct loop_defer finish;
 	struct loop_io input;
 	int input_fd;
@@ -249,6 +249,7 @@ static void handle_finish(struct loop_defer *d)
 
 static void finish(struct spawn *sp)
 {
+	loop_timer_stop(&sp->timeout);
 	loop_timer_stop(&sp->deadline);
 	loop_defer(sp->spawner->loop, &sp->finish, handle_finish, sp);
 }
@@ -275,6 +276,7 @@ static void handle_exit(struct loop_child *c)
 		sp->result.wait_status = W_EXITCODE(255, 0);
 	sp->exited = true;
 	loop_child_stop(c);
+	loop_timer_stop(&sp->timeout);
 	loop_timer_stop(&sp->deadline);
 	loop_timer_stop(&sp->slow);
 	input_close(sp);
@@ -296,12 +298,14 @@ static void give_up(struct spawn *sp)
 	}
 }
 
-static void handle_deadline(struct loop_timer *t)
+static void handle_timeout(struct loop_timer *t)
 {
 	struct spawn *sp = t->data;
+	bool waits = sp->state == SPAWN_STATE_QUEUED;
+	int64_t since = waits ? sp->asked_ns : sp->started_ns;
 	sp->result.timed_out = true;
-	err_set(&sp->result.err, ETIMEDOUT, "no answer in %llu ms",
-		(unsigned long long)sp->plan.timeout_ms);
+	err_set(&sp->result.err, ETIMEDOUT, waits ? "waited %llu ms for its turn" : "no answer in %llu ms",
+		(unsigned long long)(clock_mono_ns() - since) / 1000000);
 	give_up(sp);
 }
 
@@ -371,6 +375,8 @@ static void start(struct spawn *sp)
 	sp->result.ran = true;
 	sweep_every(s, SWEEP_BUSY_MS);
 	loop_child_start(&sp->child, s->loop, sp->pool, sp->pid, pidfd, handle_exit, sp);
+	if (sp->plan.timeout_ms)
+		loop_timer_start(&sp->timeout, s->loop, sp->pool, sp->plan.timeout_ms, 0, handle_timeout, sp);
 	if (!sp->plan.uncounted)
 		loop_timer_start(&sp->slow, s->loop, sp->pool, SLOW_MS, 0, handle_slow, sp);
 }
@@ -425,8 +431,12 @@ struct spawn *spawn_start(struct spawner *s, struct pool *p, const struct spawn_
 	list_append(&s->queue, &sp->link);
 	s->waiting++;
 	pool_res_add(p, &sp->res, release_spawn);
-	if (plan->timeout_ms)
-		loop_timer_start(&sp->deadline, s->loop, own, plan->timeout_ms, 0, handle_deadline, sp);
+	sp->asked_ns = clock_mono_ns();
+	if (plan->deadline_ns) {
+		int64_t left = plan->deadline_ns - sp->asked_ns;
+		loop_timer_start(&sp->deadline, s->loop, own, left > 1000000 ? (uint64_t)left / 1000000 : 1, 0,
+				 handle_timeout, sp);
+	}
 	start_waiting(s);
 	return sp;
 }

@@ -9,7 +9,8 @@
  *
  * At most `limit` programs run at once, the rest wait in order; one that runs for more than two
  * seconds is not counted any more (it waits for something), so that programs which hang don't hold
- * up the others.  The deadline counts from the real start.  At the deadline, on spawn_cancel()
+ * up the others.  timeout_ms counts from the real start; deadline_ns is for who is asked for an
+ * answer by then, and comes to one that waits for its turn as well.  At either, on spawn_cancel()
  * and when the pool dies the child's whole process group gets SIGKILL.  The callback comes exactly
  * once, never from inside spawn_start(), and not at all after the pool is gone.
  */
@@ -62,7 +63,8 @@ struct spawn_plan {
 	bool names_child;		/* it may tell of a process that becomes a child of ours: no
 					   unknown zombie is reaped until the caller has heard it */
 	int oom_score_adj;		/* as in proc(5); -1001: 0 (a helper is killed before the core) */
-	uint64_t timeout_ms;		/* from spawn_start() on, its turn awaited or not; 0: none */
+	uint64_t timeout_ms;		/* to run; 0: any */
+	int64_t deadline_ns;		/* CLOCK_MONOTONIC; 0: none */
 };
 #define SPAWN_PLAN_INIT { .exe_fd = -1, .oom_score_adj = -1001 }
 
@@ -70,7 +72,7 @@ enum { SPAWN_NAMED_NOBODY = -1 };
 
 struct spawn_result {
 	int wait_status;	/* as of waitpid(2), when ran */
-	bool ran;		/* false: it could not be started, see err */
+	bool ran;		/* false: it was not started, see err */
 	bool timed_out;
 	bool cancelled;
 	struct buf out, err_out;	/* captured; valid during the callback */

@@ -139,7 +139,7 @@ static void test_slow_load(void)
 	o.engine_dir = pool_printf(bench.pool, "%s/engines", bench.build);
 	bench.plug = plug_new(bench.loop, bench.pool, bench.spawner, NULL, &o, &bench_events, NULL);
 	struct plug_handler *h = bench_handler("slow", "fake", NULL);
-	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "no answer in 200 ms"), "slow to load: %s", h->reason);
+	ok(h->state == PLUG_STATE_FAILED && strstr(h->reason, "no answer in "), "slow to load: %s", h->reason);
 	file_replace(fd, "quick", "", 0, 0644, &e);
 	ok(e.code == 0, "files laid out %s", e.msg);
 	close(fd);

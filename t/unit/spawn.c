@@ -293,7 +293,7 @@ static void test_deadline_of_waiting(void)
 	spawner = spawner_new(loop, p, 1, NULL, 0);
 	struct spawn *sp = start(p, captured(), "sleep 1000", &first);
 	struct spawn_plan plan = captured();
-	plan.timeout_ms = 100;
+	plan.deadline_ns = clock_mono_ns() + 100000000;
 	start(p, plan, ":", &second);
 	run_for(300);
 	ok(second.calls == 1 && second.r.timed_out && second.r.err.code == ETIMEDOUT && !second.r.ran,

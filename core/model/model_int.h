@@ -148,7 +148,7 @@ int step_undo_pause(struct op *op);
 /* -- life -- */
 
 extern const struct op_table run_pod_table, stop_pod_table, remove_pod_table;
-extern const struct op_table create_table, start_table, stop_table, remove_table, update_table;
+extern const struct op_table create_table, start_table, stop_table, remove_table;
 
 /* Begin one from within another, or again after a restart. */
 struct op *stop_pod_begin(struct pod *p);
@@ -170,6 +170,10 @@ void container_start_failed(struct container *c, const struct err *e);
 void container_deleted(struct op *op, int ret, const struct err *e);
 /* For the callback of create's step: its command can't be run, which its start will tell.  Wakes op. */
 void container_put_off(struct op *op, const struct err *why);
+/* For who ends it: an engine may hang over an update. */
+void container_give_up_update(struct container *c, const char *why);
+/* The same for a pod's. */
+void pod_give_up_resize(struct pod *p, const char *why);
 /* Such a one is stopped: it will not be started.  Any other: nothing. */
 void container_end_put_off(struct container *c);
 

@@ -44,7 +44,7 @@ static int engine_update(struct op *op, const Cri__LinuxContainerResources *r, s
 	if (ret < 0)
 		return ret;
 	struct crisp_update_args args = { .size = sizeof(args), .id = p->id, .resources_json = json };
-	return step_engine(op, plug_call(p->handler, PLUG_OP_SANDBOX_UPDATE, &args, p->id, ENGINE_TIMEOUT_MS,
+	return step_engine(op, plug_call(p->handler, PLUG_OP_SANDBOX_UPDATE, &args, p->id, engine_timeout_ms(op),
 					 handle_updated, op));
 }
 
@@ -108,6 +108,13 @@ static void resize_done(struct op *op, int ret)
 }
 
 static const struct op_table resize_table = { "resize pod", resize_steps, NULL, resize_done };
+
+/* As for containers; a guest's limits are written to their end. */
+void pod_give_up_resize(struct pod *p, const char *why)
+{
+	if (p->op && p->op->table == &resize_table && !p->guest_limited)
+		op_cancel(p->op, ECANCELED, why);
+}
 
 static int check(struct model *m, struct pod *p, const char *id, const Cri__LinuxContainerResources *resources,
 		 const Cri__LinuxContainerResources *overhead, struct err *e)

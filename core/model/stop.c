@@ -283,11 +283,12 @@ void model_stop(struct model *m, const char *id, int64_t timeout_s, struct model
 		shorten(c, until);
 		return wait_op(w, c->op, c->id);
 	}
+	container_give_up_update(c, "the container was stopped");
 	if (c->op) {
 		w->model = m;
 		w->id = c->id;
 		w->arg = timeout_s;
-		if (c->op->table == &create_table || c->op->table == &update_table)
+		if (c->op->table == &create_table)
 			op_cancel(c->op, ECANCELED, "the container was stopped");
 		return wait_then(w, c->op, stop_again);
 	}
@@ -306,10 +307,11 @@ void model_remove(struct model *m, const char *id, struct model_wait *w)
 		return wait_done(w, id);
 	if (c->op && c->op->table == &remove_table)
 		return wait_op(w, c->op, c->id);
+	container_give_up_update(c, "the container was removed");
 	if (c->op) {
 		w->model = m;
 		w->id = c->id;
-		if (c->op->table == &create_table || c->op->table == &update_table)
+		if (c->op->table == &create_table)
 			op_cancel(c->op, ECANCELED, "the container was removed");
 		else if (c->op->table == &stop_table)
 			shorten(c, 0);

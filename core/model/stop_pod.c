@@ -125,7 +125,8 @@ static int kill_containers(struct op *op)
 		pod_set_state(p, POD_STATE_STOPPING);
 	list_for_each(c, &p->containers, in_pod) {
 		struct part *pt;
-		if (c->op && (c->op->table == &start_table || c->op->table == &update_table))
+		container_give_up_update(c, "the pod was stopped");
+		if (c->op && c->op->table == &start_table)
 			op_cancel(c->op, ECANCELED, "the pod was stopped");
 		if (c->op && c->op->table == &create_table) {
 			pt = gather_part(g);
@@ -279,6 +280,7 @@ void model_stop_pod(struct model *m, const char *id, struct model_wait *w)
 	w->id = p->id;
 	if (p->op && p->op->table == &stop_pod_table)
 		return wait_op(w, p->op, p->id);
+	pod_give_up_resize(p, "the pod was stopped");
 	if (p->op) {
 		if (p->op->table == &run_pod_table)
 			op_cancel(p->op, ECANCELED, "the pod was stopped");
@@ -304,6 +306,7 @@ void model_remove_pod(struct model *m, const char *id, struct model_wait *w)
 	w->id = p->id;
 	if (p->op && p->op->table == &remove_pod_table)
 		return wait_op(w, p->op, p->id);
+	pod_give_up_resize(p, "the pod was removed");
 	if (p->op) {
 		if (p->op->table == &run_pod_table)
 			op_cancel(p->op, ECANCELED, "the pod was removed");

@@ -100,7 +100,14 @@ static void update_done(struct op *op, int ret)
 	record_note_container(c);
 }
 
-const struct op_table update_table = { "update", update_steps, NULL, update_done };
+static const struct op_table update_table = { "update", update_steps, NULL, update_done };
+
+/* Limits of a guest are the host's own to write, and soon written; half of it is not worth taking back. */
+void container_give_up_update(struct container *c, const char *why)
+{
+	if (c->op && c->op->table == &update_table && !guest_has_limits(c->pod))
+		op_cancel(c->op, ECANCELED, why);
+}
 
 void model_update(struct model *m, const char *id, const Cri__LinuxContainerResources *r, struct model_wait *w)
 {

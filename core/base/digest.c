@@ -1,6 +1,7 @@
-#include <string.h>
-
+/* What a digest looks like. */
 #include "core/base/digest.h"
+
+#include <string.h>
 
 bool digest_valid(const char *text)
 {

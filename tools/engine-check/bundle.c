@@ -32,7 +32,7 @@ static void handle_ns(void *data, int ret, const struct sandbox_fds *fds, const 
 	struct pod *p = data;
 	p->netns_fd = ret < 0 ? -1 : fds->net;
 	if (ret < 0)
-		note("no network namespace: %s", err_text(e));
+		check(false, "there is a network namespace for a pod: %s", err_text(e));
 	const int others[] = { fds->ipc, fds->uts, fds->shm, fds->user, fds->netdev };
 	for (size_t i = 0; ret == 0 && i < sizeof(others) / sizeof(others[0]); i++)
 		if (others[i] > 0)

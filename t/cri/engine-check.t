@@ -23,6 +23,6 @@ frozen() {
 	grep -q '^ok .*its exit code is told: 42' "$dir/out"
 }
 ok "a plugin that was built against 1.0" frozen
-nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
+nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo && no_cgroup_left; }
 ok "nothing is left" nothing_left
 finish

@@ -22,6 +22,6 @@ ok "gvisor" fails_still gvisor "{\"path\":\"$runsc\",\"flags\":[\"--overlay2=non
 today="create with bundle  fails\\|and that of an exec in it\\|$shim_known"
 # shellcheck disable=SC2086 # a list
 ok "shimv2" fails_still shimv2 "{\"path\":\"$shim/containerd-shim-runc-v2\"}" "$today" --many 20 $shim_sections
-nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
+nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo && no_cgroup_left; }
 ok "nothing is left" nothing_left
 finish

@@ -79,6 +79,6 @@ ok "which it can't make" [ ! -e "$outside/strayed" ]
 wrong_use() { "$build/engine-check" "$@" >"$dir/out" 2>&1; [ $? = 2 ]; }
 ok "no plugin is a wrong use" wrong_use
 ok "and so is one that is none" wrong_use /etc/passwd
-nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo; }
+nothing_left() { ! pgrep -f "$dir" && ! grep "$dir" /proc/self/mountinfo && no_cgroup_left; }
 ok "nothing is left" nothing_left
 finish

@@ -2,6 +2,14 @@
 dir=$(mktemp -d /tmp/crisp-kit.XXXX)
 trap 'rm -rf "$dir"' EXIT
 tap_n=0 tap_failed=0
+# Cgroups of an engine-check that has ended, and was none when we began.
+check_cgroups() {
+	for path in /sys/fs/cgroup/engine-check-* /sys/fs/cgroup/*/engine-check-*; do
+		[ ! -d "$path" ] || [ -d "/proc/${path##*-}" ] || echo "$path"
+	done
+}
+check_cgroups >"$dir/cgroups"
+no_cgroup_left() { ! check_cgroups | grep -vxFf "$dir/cgroups"; }
 # ok NAME COMMAND...: passes as the command does; its output is shown when it fails
 ok() {
 	tap_name=$1

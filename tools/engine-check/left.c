@@ -1,6 +1,7 @@
 /* What containers of this run have left on the host: processes, mounts, files of the engine's. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,10 +145,14 @@ void check_nothing_left(void)
 	n_ids = 0;
 }
 
-/* The pins' and the template's mounts. */
+/* The pins' and the template's mounts, and the cgroups of sections that have crashed. */
 void left_clean_up(void)
 {
 	char path[4096];
+	bench.pool = pool_new(NULL, "clean up");
+	for (int i = 0; i < 40 && sweep_cgroups(); i++)
+		poll(NULL, 0, 50);	/* they have been killed */
+	pool_destroy(bench.pool);
 	snprintf(path, sizeof(path), "%s/netns", opt.home);
 	while (umount2(path, MNT_DETACH) == 0)
 		;

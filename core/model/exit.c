@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -279,9 +278,7 @@ void keeper_exit(struct model *m, pid_t pid, int wait_status)
 
 void container_watch(struct container *c, pid_t pid, int pidfd)
 {
-	char key[KEEP_KEY_MAX + 1];
-	snprintf(key, sizeof(key), "ctr/%s/pid", c->id);
-	keep_put(c->model->g.keep, key, pidfd);
+	container_keep_fd(c, "pid", pidfd);
 	c->pid = pid;
 	if (!c->pid_start)
 		c->pid_start = pid_start_time(pid);

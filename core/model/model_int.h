@@ -186,7 +186,8 @@ struct exit_wait {
 void exit_wait(struct container *c, struct exit_wait *w, void (*cb)(struct exit_wait *w), void *data);
 void exit_wait_leave(struct exit_wait *w);
 
-/* Of its streams (stdio.c).  The keeper holds a copy under what ("out"...); fd -1: no more. */
+/* The keeper holds a copy under "KIND/ID/WHAT"; fd -1: no more (stdio.c). */
+void model_keep_fd(struct model *m, const char *kind, const char *id, const char *what, int fd);
 void container_keep_fd(struct container *c, const char *what, int fd);
 /* What the container itself reads from and writes to, until an engine that wants it at start has got it. */
 void container_keep_start_fds(struct container *c, const int fds[3]);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,9 +40,7 @@ static void handle_pause_exit(struct loop_child *child)
 
 void pause_watch(struct pod *p, pid_t pid, int pidfd)
 {
-	char key[KEEP_KEY_MAX + 1];
-	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
-	keep_put(p->model->g.keep, key, pidfd);
+	pod_keep_fd(p, "pid", pidfd);
 	p->pause_pid = pid;
 	p->pause_start = pid_start_time(pid);
 	loop_child_start(&p->pause, p->model->g.loop, p->pool, pid, pidfd, handle_pause_exit, p);
@@ -184,9 +181,7 @@ int step_kill_pause(struct op *op)
 static void deleted(struct op *op)
 {
 	struct pod *p = op->data;
-	char key[KEEP_KEY_MAX + 1];
-	snprintf(key, sizeof(key), "pod/%s/pid", p->id);
-	keep_drop(p->model->g.keep, key);
+	pod_keep_fd(p, "pid", -1);
 	p->pause_made = false;
 	op_wake(op, 0);
 }

@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,7 +11,6 @@
 #include "core/base/log.h"
 #include "core/base/pool.h"
 #include "core/config/config.h"
-#include "core/keep/keep.h"
 #include "core/model/model_int.h"
 #include "core/oci/oci.h"
 #include "core/plug/net.h"
@@ -47,12 +45,7 @@ static int drop_record(struct op *op)
 
 void pod_keep_fd(struct pod *p, const char *what, int fd)
 {
-	char key[KEEP_KEY_MAX + 1];
-	snprintf(key, sizeof(key), "pod/%s/%s", p->id, what);
-	if (fd >= 0)
-		keep_put(p->model->g.keep, key, fd);
-	else
-		keep_drop(p->model->g.keep, key);
+	model_keep_fd(p->model, "pod", p->id, what, fd);
 }
 
 static void handle_namespaces(void *data, int ret, const struct sandbox_fds *fds, const struct err *e)

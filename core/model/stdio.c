@@ -50,14 +50,19 @@ void give_to_user(const struct container *c, int fd)
 
 /* -- what the keeper holds of them -- */
 
-void container_keep_fd(struct container *c, const char *what, int fd)
+void model_keep_fd(struct model *m, const char *kind, const char *id, const char *what, int fd)
 {
 	char key[KEEP_KEY_MAX + 1];
-	snprintf(key, sizeof(key), "ctr/%s/%s", c->id, what);
+	snprintf(key, sizeof(key), "%s/%s/%s", kind, id, what);
 	if (fd >= 0)
-		keep_put(c->model->g.keep, key, fd);
+		keep_put(m->g.keep, key, fd);
 	else
-		keep_drop(c->model->g.keep, key);
+		keep_drop(m->g.keep, key);
+}
+
+void container_keep_fd(struct container *c, const char *what, int fd)
+{
+	model_keep_fd(c->model, "ctr", c->id, what, fd);
 }
 
 static const char *const start_keys[] = { "start-in", "start-out", "start-err" };
